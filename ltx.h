@@ -1,0 +1,3785 @@
+/* ltx.h - v0.1.0 - transformers at variable depth, in one C header
+   SPDX-License-Identifier: MIT (text at the end of this file)
+
+   >>manual     what it is, how to use it, words, memory, threads, errors, same bits, limits
+   >>config     macros that you may define before the include
+   >>api        public types and functions, each documented where it stands
+   >>platform   implementation: compiler, byte order, fused multiply-add, checked sizes, arena, log
+   >>formats    implementation: number formats, one row of traits each
+   >>vector     implementation: instruction sets: sixteen lanes, a dozen operations per set
+   >>functions  implementation: exp, log, tanh, sine and cosine, activations
+   >>matrix     implementation: matrix products, threads
+   >>norms      implementation: norms, rope, softmax
+   >>cache      implementation: keys and values, windows, rewind
+   >>attention  implementation: scores, softmax, values
+   >>model      implementation: the check of a model at the door
+   >>session    implementation: layout of the three blocks, init
+   >>engine     implementation: rows through steps, gates
+   >>plans      implementation: building plans
+   >>decode     implementation: eval, decode, self-speculation
+   >>gguf       implementation: reading GGUF images
+   >>vocab      implementation: tokenizer
+   >>sampling   implementation: probabilities, seeded draws
+
+   ==== >>manual ============================================================================================
+
+   WHAT IT IS
+   ltx.h runs decoder transformers of the Llama family from C, and lets you choose how much of their depth to
+   spend: leave out layers or half layers, repeat layers, stop early when the model is sure, draft with the
+   shallow part and verify with the deep part. Weights are arrays in your program or a GGUF file in memory. The
+   logits are the same bits on every machine, instruction set, thread count and batch size.
+
+   DO THIS
+       #define LTX_IMPLEMENTATION     in exactly one C or C++ file, before
+       #include "ltx.h"
+   and link libm. No other file, no other dependency; C99 or C++11. `cc -O2` is enough: the AVX2 and AVX-512
+   kernels are chosen at run time.
+
+   THE SMALLEST PROGRAM is examples/hello.c. The calls in the order one makes them:
+       ltx_gguf_need, ltx_gguf_init         read a model out of a GGUF image      (or fill an ltx_model yourself)
+       ltx_vocab_need, ltx_vocab_init       its tokenizer, if you want text
+       ltx_session_need, ltx_session_init   memory for one running sequence
+       ltx_encode                           text to tokens
+       ltx_eval                             tokens in, logits out                 (prompt)
+       ltx_sample, ltx_decode               one or more next tokens at a time     (generation)
+       ltx_piece                            token to text
+
+   WORDS
+     token      an integer 0..vocab-1
+     position   index of a token in its sequence, from 0
+     row        one token in flight: a position, a hidden vector of `dim` floats, the next step it has to run
+     layer      index 0..n_layers-1 of a block of weights: an attention branch and an ffn branch
+     step       one entry of a plan: which layer, which of its branches
+     plan       array of steps; full depth, dropped layers, looped layers are plans
+     depth      how many steps of its plan a row ran before its logits were read. "Exit after step i" means that
+                steps 0..i ran: depth i+1. In a plan of all layers a step is a layer.
+     gate       the point after a step where a row may go on, skip steps or leave
+     fill       what happens to the keys and values of the layers that a row did not run
+     cache      keys and values of the earlier positions, one per attention step; a slot holds one position
+     prefix     tokens before the generated ones (the prompt)
+
+   DEPTH, THE CONTROLS
+     leave out layers or branches   ltx_plan_full, ltx_plan_drop, ltx_plan_repeat -> ltx_set_plan
+     stop early                     gates in the plan (ltx_plan_gates) and a rule with a threshold -> ltx_set_policy
+     draft and verify               ltx_session_desc.draft_max, ltx_set_draft -> ltx_decode; the text is that of full depth
+     decide yourself                ltx_policy.gate; look at or change hidden vectors: ltx_policy.tap
+
+   KEYS AND VALUES OF LAYERS THAT DID NOT RUN (ltx_plan.fill)
+     LTX_FILL_PROJECT  keys and values of the missing layers are computed from the state in which the row left
+                       (CALM, arXiv 2207.07061). Costs two small products per layer, never comes back.
+     LTX_FILL_DEFER    the row waits in its exit state; the missing layers run as one batch when a later row goes
+                       deeper. Exact: what is in the cache is what full depth would have put there (EE-LLM, LayerSkip).
+                       Wants ltx_session_desc.rows of 8 or more.
+     LTX_FILL_NONE     nothing is stored, later rows attend without that position (mixture of depths).
+     A layer whose attention is not in the plan at all has no cache (LLM-Drop, arXiv 2406.15786).
+
+   MEMORY
+     The library never allocates. Each object has a ..._need function that says how many bytes at which alignment,
+     and an ..._init that takes them. Exactly that many bytes work, one fewer is LTX_E_MEM. Blocks are borrowed until
+     you stop using the object; there is nothing to free. A session takes three blocks, because firmware puts them in
+     different memories: state (rows, positions, counters), cache (keys and values), scratch (only used during a
+     call; sessions that never run at the same time may share it). Weights are never copied and never written.
+     The stack need is below 8 KB.
+
+   THREADS
+     A model and a vocab are read-only after init; any number of sessions may use them at once. A session belongs to
+     one thread at a time. One call uses several threads through ltx_pool (your own), else through OpenMP when the
+     implementation was compiled with it, else none. The number of threads never changes a bit of the result.
+
+   ERRORS
+     Every call that can fail returns an ltx_result; outputs are untouched on failure, and the session is as it was
+     before the call. ltx_log, where a descriptor has one, gets an event that names the object and the two numbers
+     which disagree. The library never prints, aborts or exits. NaN weights or hidden vectors surface as LTX_E_NAN.
+
+   SAME BITS
+     Sums have a fixed order (sixteen chains for float products and norms, one chain of exact integer blocks for
+     quantized products), multiply-adds are explicit, exp, log, tanh, sin and cos are our own. So logits are equal bit for
+     bit on every target, instruction set, compiler, optimization level, thread count, batch size and split of the
+     prompt. -ffast-math would break this and is refused (see LTX_ALLOW_FAST_MATH), as is x87 arithmetic; a host thread
+     that flushes denormals to zero is refused at init with LTX_E_HOST.
+
+   IT DOES NOT train, load files (read or map them yourself), download, draw from the system's random numbers, or run
+   encoder models yet. Dimensions up to LTX_MAX_DIM, LTX_MAX_LAYERS layers, LTX_MAX_STEPS steps.
+*/
+
+#ifndef LTX_H
+#define LTX_H
+
+/* ==== >>config ============================================================================================
+   LTX_IMPLEMENTATION      compile the implementation here
+   LTX_STATIC              make everything static: a private copy inside one file
+   LTX_API                 your own linkage or export attribute
+   LTX_NO_GGUF             leave out the GGUF reader and the tokenizer
+   LTX_NO_SPECULATION      leave out self-speculation (ltx_decode then makes one token a call)
+   LTX_NO_X86              leave out the AVX2 and AVX-512 kernels
+   LTX_NO_OPENMP           no OpenMP even if the compiler has it switched on
+   LTX_NO_STRINGS          no texts in log events (ids stay), no names
+   LTX_ALLOW_FAST_MATH     accept -ffast-math and flushed denormals, giving up the promise of same bits        */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LTX_VERSION_MAJOR 0
+#define LTX_VERSION_MINOR 1
+#define LTX_VERSION_PATCH 0
+
+#ifndef LTX_API
+#ifdef LTX_STATIC
+#if defined(__GNUC__)
+#define LTX_API __attribute__((unused)) static
+#else
+#define LTX_API static
+#endif
+#else
+#define LTX_API extern
+#endif
+#endif
+
+#define LTX_MAX_DIM    (1 << 20) /* largest vocabulary, width or ffn width, elements */
+#define LTX_MAX_LAYERS 256
+#define LTX_MAX_STEPS  1024
+#define LTX_MAX_TOKENS (1 << 22) /* largest position; rope angles are exact to a few ulp up to here */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ==== >>api ===============================================================================================
+   ---- results, log, memory ------------------------------------------------------------------------------- */
+
+typedef enum ltx_result {
+    LTX_OK = 0,
+    LTX_E_ARG = -1,     /* the caller broke a documented rule                                   */
+    LTX_E_MEM = -2,     /* a block is too small or misaligned: see the ..._need functions       */
+    LTX_E_MODEL = -3,   /* model or image truncated, corrupt or inconsistent                    */
+    LTX_E_ABSENT = -4,  /* well-formed, but this build or machine lacks the format, architecture or instruction set */
+    LTX_E_FULL = -5,    /* no room in the cache or in an output array; session unchanged        */
+    LTX_E_STOPPED = -6, /* a callback said stop; session as before the call                     */
+    LTX_E_NAN = -7,     /* logits are not finite; session as before the call                    */
+    LTX_E_HOST = -8     /* the calling thread flushes denormals to zero: switch that off        */
+} ltx_result;
+
+/* Short English text of a result, never NULL; "" under LTX_NO_STRINGS. */
+LTX_API const char *ltx_result_text(ltx_result r);
+
+/* One log record: no formatting, no allocation. All pointers are valid only during the callback. */
+typedef struct ltx_event {
+    ltx_result  code;     /* what the call will return                                          */
+    int32_t     index;    /* layer or step that the event is about, -1 = none                   */
+    const char *text;     /* what is wrong, static text: "rows differ"; "" under LTX_NO_STRINGS */
+    const char *name;     /* which object: field, key or tensor; name_len bytes, no NUL         */
+    size_t      name_len;
+    int64_t     want, got; /* the two numbers that disagree, both 0 if there are none           */
+} ltx_event;
+typedef struct ltx_log { /* .fn NULL = silent */
+    void (*fn)(void *user, const ltx_event *event);
+    void *user;
+} ltx_log;
+
+typedef struct ltx_need { size_t size, align; } ltx_need; /* bytes; align is a power of two          */
+typedef struct ltx_mem  { void *ptr; size_t size; } ltx_mem; /* a block that the caller lends        */
+typedef struct ltx_blob { const void *ptr; size_t size; } ltx_blob; /* read only, may be flash, any alignment */
+
+/* ---- weights -------------------------------------------------------------------------------------------- */
+
+/* Number formats, with the numbers that GGML and GGUF give them. A row of `cols` elements is contiguous.
+   All multi-byte values in weights are little-endian, as in GGUF. */
+typedef enum ltx_type {
+    LTX_F32 = 0,
+    LTX_F16 = 1,  /* IEEE half                                                                     */
+    LTX_Q4_0 = 2, /* blocks of 32: half d, 16 bytes; value i = (low nibble of byte i - 8) d, value i+16 = (high nibble - 8) d */
+    LTX_Q8_0 = 8, /* blocks of 32: half d, 32 signed bytes; value = byte * d                       */
+    LTX_BF16 = 30 /* upper half of a float                                                         */
+} ltx_type;
+
+/* View of a weight matrix [rows][cols], row-major; product y = W x takes `cols` inputs to `rows` outputs.
+   All zero means absent. A vector (norm weight, bias) is LTX_F32 with rows = 1. */
+typedef struct ltx_mat {
+    const void *data; /* any alignment; NULL = absent */
+    int32_t     type; /* ltx_type                     */
+    int32_t     rows, cols;
+} ltx_mat;
+
+/* Weights of one block. h = hidden vector; branches are pre-norm:
+     attention:  h += wo * attend(rope(q_norm(wq a + bq)), rope(k_norm(wk a + bk)), wv a + bv) + bo,  a = rmsnorm(h) attn_norm
+     ffn:        h += w_down * (act(w_gate f + b_gate) .* (w_up f + b_up)) + b_down,                  f = rmsnorm(h) ffn_norm
+   without w_gate the middle is act(w_up f + b_up). Q = n_heads * head_dim, K = n_kv_heads * head_dim, F = ffn width (rows of
+   w_up, may differ per layer). A layer may lack all of attention or all of ffn. */
+typedef struct ltx_layer {
+    ltx_mat attn_norm;          /* [dim]                                                        */
+    ltx_mat wq, wk, wv, wo;     /* [Q][dim] [K][dim] [K][dim] [dim][Q]                          */
+    ltx_mat bq, bk, bv, bo;     /* [Q] [K] [K] [dim], each optional                             */
+    ltx_mat q_norm, k_norm;     /* [head_dim], optional: RMS norm of each head before rope (Qwen3) */
+    ltx_mat ffn_norm;           /* [dim]                                                        */
+    ltx_mat w_gate, w_up, w_down; /* [F][dim] [F][dim] [dim][F]; w_gate optional                */
+    ltx_mat b_gate, b_up, b_down; /* [F] [F] [dim], each optional                               */
+} ltx_layer;
+
+typedef enum ltx_rope { LTX_ROPE_INTERLEAVED = 0, /* pairs (2i, 2i+1): Llama in GGUF, llama2.c */
+                        LTX_ROPE_HALVES = 1,      /* pairs (i, i + rope_dims/2): Qwen, NeoX    */
+                        LTX_ROPE_NONE = 2 } ltx_rope;
+typedef enum ltx_act { LTX_ACT_SILU = 0, LTX_ACT_GELU = 1 /* tanh form */, LTX_ACT_RELU = 2 } ltx_act;
+
+/* A model: dimensions, switches, views of weights. May be a `static const` object, may be filled by ltx_gguf_init or by
+   your own code. Everything it points to must outlive the sessions made from it. Where 0 has a meaning it is given. */
+typedef struct ltx_model {
+    int32_t dim, n_layers, n_heads;
+    int32_t n_kv_heads;    /* 0 = n_heads; divides n_heads                                       */
+    int32_t head_dim;      /* even; 0 = dim / n_heads                                            */
+    int32_t vocab;
+    int32_t ctx;           /* positions the model was trained for; 0 = 512                       */
+    int32_t rope_pairs;    /* ltx_rope                                                           */
+    int32_t rope_dims;     /* first elements of a head that rotate, even; 0 = head_dim           */
+    int32_t act;           /* ltx_act                                                            */
+    float   norm_eps;      /* 0 = 1e-5                                                           */
+    float   rope_theta;    /* base of the rope frequencies; 0 = 10000                            */
+    float   rope_scale;    /* frequencies are divided by this (linear scaling); 0 = 1            */
+    float   attn_scale;    /* factor of the scores; 0 = 1 / sqrt(head_dim)                       */
+    ltx_mat rope_factors;  /* [rope_dims/2], optional: each frequency is divided by its factor (Llama 3)      */
+    ltx_mat embed;         /* [vocab][dim]                                                       */
+    ltx_mat out_norm;      /* [dim]: final norm, used at every exit                              */
+    ltx_mat head;          /* [vocab][dim]; absent = embed is used (tied)                        */
+    const ltx_layer *layers; /* n_layers                                                         */
+    uint32_t exits[LTX_MAX_LAYERS / 32]; /* bit l: trained to exit after layer l; all 0 = unknown */
+} ltx_model;
+
+/* Check every tensor and dimension once, with a log event for the first thing that is wrong.
+   LTX_E_MODEL or LTX_E_ABSENT (format not built in). ltx_session_need and ltx_session_init call this themselves. */
+LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log);
+
+/* ---- plans: which layers run ---------------------------------------------------------------------------- */
+
+enum { LTX_ATTN = 1, LTX_FFN = 2 }; /* bits of ltx_step.run */
+
+typedef struct ltx_step {
+    int16_t layer;      /* whose weights                                                         */
+    int16_t cache;      /* 0 = the cache of index `layer`, c > 0 = the cache of index c - 1; no two attention steps of a plan share one */
+    uint8_t run;        /* LTX_ATTN | LTX_FFN, at least one                                      */
+    uint8_t gate;       /* 1 = the policy is asked after this step                               */
+    float   attn_scale; /* factor of the attention branch before it is added; 0 = 1              */
+    float   ffn_scale;  /* factor of the ffn branch; 0 = 1                                       */
+} ltx_step;
+
+typedef enum ltx_fill { LTX_FILL_PROJECT = 0, LTX_FILL_DEFER = 1, LTX_FILL_NONE = 2 } ltx_fill; /* see the manual */
+
+typedef struct ltx_plan {
+    const ltx_step *steps; /* NULL = every layer once, no gates; borrowed: lives as long as the session uses it */
+    int32_t         count; /* 1..LTX_MAX_STEPS                                                   */
+    int32_t         fill;  /* ltx_fill                                                           */
+} ltx_plan;
+
+/* Helpers that write plans into an array of yours. A plan is plain data: you may as well write it by hand.
+   full:   every layer once, both branches where the layer has them. LTX_E_FULL if cap < n_layers.
+   drop:   removes branches (LTX_ATTN | LTX_FFN bits) of one layer; a step left without branches disappears. (LLM-Drop)
+   repeat: runs steps first..last `times` times in all instead of once; the copies get caches of their own, numbered upward
+           from the highest used. LTX_E_FULL if cap is too small. (looped and recursive models)
+   gates:  puts a gate after steps first, first + every, ... (0-based, before the last step) and removes all others; every 0 = none.
+   All return LTX_E_ARG for a layer or range that is not there, and then change nothing. */
+LTX_API ltx_result ltx_plan_full(const ltx_model *model, ltx_step *steps, int32_t cap, int32_t *count);
+LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer, int32_t branches);
+LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count, int32_t first, int32_t last, int32_t times);
+LTX_API ltx_result ltx_plan_gates(ltx_step *steps, int32_t count, int32_t first, int32_t every);
+
+/* ---- policies: when to stop ----------------------------------------------------------------------------- */
+
+typedef enum ltx_rule {
+    LTX_EXIT_NEVER = 0,
+    LTX_EXIT_PROB,    /* leave when the largest probability           >= threshold      */
+    LTX_EXIT_MARGIN,  /* leave when largest minus second probability  >= threshold      */
+    LTX_EXIT_ENTROPY, /* leave when the entropy in nats               <= threshold      */
+    LTX_EXIT_COSINE,  /* leave when cos(hidden before, after the step) >= threshold; needs no head */
+    LTX_EXIT_ALWAYS,  /* leave at the first gate: a fixed depth                         */
+    LTX_EXIT_ASK      /* ask ltx_policy.gate                                            */
+} ltx_rule;
+
+/* What a callback sees of one row after a step. Pointers are valid during the call. */
+typedef struct ltx_view {
+    int32_t step, layer;   /* that just ran; -1 in a tap: embeddings before step 0                */
+    int32_t position, token; /* token -1 if the row came from an embedding                        */
+    int32_t dim, vocab;
+    float       *hidden;   /* [dim], may be changed                                               */
+    const float *before;   /* [dim] hidden before the step; NULL in a tap                         */
+    const float *logits;   /* [vocab] of an exit here, if ltx_policy.want_logits; else NULL       */
+} ltx_view;
+
+enum { LTX_GO = 0, LTX_STOP = -1, LTX_LEAVE = 0x7fffffff }; /* answers; n > 0 = skip the next n steps */
+typedef int32_t ltx_gate_fn(void *user, const ltx_view *view);
+
+/* The gate is asked only for rows whose logits the caller wants (in ltx_eval of a prompt: the last one), at steps with
+   .gate set. The tap is called for every row after every step. A row that skips steps has its keys and values projected
+   (LTX_FILL_PROJECT and _DEFER) or left out (LTX_FILL_NONE); a row that leaves is treated by the plan's fill. */
+typedef struct ltx_policy {
+    int32_t      rule;      /* ltx_rule                                                          */
+    float        threshold;
+    ltx_gate_fn *gate;      /* for LTX_EXIT_ASK                                                  */
+    int32_t      want_logits; /* for LTX_EXIT_ASK: fill ltx_view.logits; costs a head            */
+    ltx_gate_fn *tap;       /* NULL = none; may answer LTX_GO or LTX_STOP                        */
+    void        *user;      /* handed to both                                                    */
+} ltx_policy;
+
+/* Self-speculation (LayerSkip, arXiv 2404.16710): draft tokens with the first `exit` steps, then run the remaining steps for
+   all of them as one batch and keep the prefix that full depth agrees with. Greedy output is that of plain decoding, bit
+   for bit; sampled output has the same distribution. */
+typedef struct ltx_draft {
+    int32_t exit;     /* steps that draft, 1..count-1; 0 = no speculation                        */
+    int32_t length;   /* most drafted tokens a round; 0 = draft_max of the session               */
+    float   stop;     /* stop drafting when the draft's probability falls below this; 0 = chosen online from the
+                         acceptance seen so far per level of confidence and the cost model below */
+    float   row_cost; /* cost of one more row in a batch, as a share of a whole pass; 0 = 0.15. Only for stop = 0 */
+} ltx_draft;
+
+/* ---- sessions ------------------------------------------------------------------------------------------- */
+
+typedef enum ltx_isa { LTX_ISA_AUTO = 0, LTX_ISA_SCALAR, LTX_ISA_AVX2, LTX_ISA_AVX512, /* with VNNI */
+                       LTX_ISA_COUNT } ltx_isa;
+/* Bit (1u << isa) is set for each set that is compiled in and usable on this processor and operating system. */
+LTX_API uint32_t ltx_isa_mask(void);
+LTX_API const char *ltx_isa_name(int32_t isa); /* "avx512"; "" under LTX_NO_STRINGS */
+
+typedef enum ltx_kv { LTX_KV_AUTO = 0, /* F16 */ LTX_KV_F32, LTX_KV_F16, LTX_KV_I8 /* one scale per head and slot */ } ltx_kv;
+
+typedef void ltx_task(void *arg, int32_t index);
+/* A host's thread pool. run must call task(arg, i) for each i in 0..count-1, in any order, on any threads, and return when
+   all have returned. */
+typedef struct ltx_pool {
+    void (*run)(void *user, ltx_task *task, void *arg, int32_t count);
+    void *user;
+} ltx_pool;
+
+/* What a session shall be. Zero-initialise, then set what you need. */
+typedef struct ltx_session_desc {
+    uint32_t   guard_head; /* must stay 0: catches descriptors that were not zero-initialised    */
+    int32_t    isa;        /* ltx_isa; AUTO = best; a named one = exactly that or LTX_E_ABSENT   */
+    int32_t    ctx;        /* tokens the cache holds; 0 = model's ctx                            */
+    int32_t    rows;       /* most rows in one batch (prompts are cut into such pieces); 0 = 32  */
+    int32_t    logits_rows; /* most logits rows an ltx_eval_batch may return; 0 = 1              */
+    int32_t    kv;         /* ltx_kv                                                             */
+    int32_t    window;     /* a row attends to the last `window` positions, itself included, and to the sinks; 0 = to
+                              all. The sequence may then be longer than the cache: ctx is ignored */
+    int32_t    sinks;      /* with a window: the first `sinks` entries of each cache stay; they keep a distance of at most
+                              sinks + window - 1 (StreamingLLM, arXiv 2309.17453)                */
+    int32_t    draft_max;  /* most drafted tokens a round, at most rows - 1; 0 = no speculation  */
+    int32_t    threads;    /* 0 = 1. Tasks a call is cut into, for pool or OpenMP                */
+    ltx_plan   plan;       /* also decides which caches have memory: later plans may use those   */
+    ltx_policy policy;
+    ltx_draft  draft;
+    ltx_pool   pool;
+    ltx_log    log;
+    uint32_t   guard_tail; /* must stay 0                                                        */
+} ltx_session_desc;
+
+typedef struct ltx_session ltx_session; /* lives in the state block */
+typedef struct ltx_session_needs { ltx_need state, cache, scratch; } ltx_session_needs;
+typedef struct ltx_session_mems  { ltx_mem  state, cache, scratch; } ltx_session_mems;
+
+/* Sizes depend only on model dimensions and desc, not on this machine (isa AUTO included): ask on the desk for the device.
+   Needs of a 32-bit target differ by the size of pointers. */
+LTX_API ltx_result ltx_session_need(const ltx_model *model, const ltx_session_desc *desc, ltx_session_needs *out);
+LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_desc *desc, const ltx_session_mems *mem, ltx_session **out);
+/* The descriptor with every default filled in. */
+LTX_API void ltx_session_desc_used(const ltx_session *s, ltx_session_desc *out);
+/* Another scratch block of the same need, between calls. Logits of earlier calls are gone. */
+LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch);
+
+/* Tokens in the sequence so far = position of the next token. */
+LTX_API int32_t ltx_position(const ltx_session *s);
+
+/* Append `count` tokens, return the logits of the last one in *logits [vocab] (may be NULL: none are computed). The pointer is
+   valid until the next call on this session or on one that shares its scratch.
+   LTX_E_ARG token out of range, count < 1; LTX_E_FULL position past the cache; LTX_E_STOPPED; LTX_E_NAN: nothing was appended
+   (with a window: earlier pieces of `rows` tokens may stay, see ltx_position). */
+LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count, const float **logits);
+
+/* The general form. */
+typedef struct ltx_batch {
+    const int32_t *tokens; /* [count], or NULL and                                               */
+    const float   *embeds; /* [count][dim] hidden vectors to start from                          */
+    int32_t        count;  /* at least 1; at most `rows` if more than one logits row is wanted   */
+    int32_t        logits; /* how many of the last rows want logits: 0..logits_rows              */
+} ltx_batch;
+typedef struct ltx_output {
+    const float   *logits; /* [batch.logits][vocab]                                              */
+    const int32_t *depth;  /* [batch.logits] steps that ran before the logits were read          */
+} ltx_output;
+LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *batch, ltx_output *out);
+
+/* Forget all positions >= position. LTX_E_ARG if that is negative or ahead, or, with a window, further back than `rows`
+   tokens. Rewind to 0 always works: a new sequence. */
+LTX_API ltx_result ltx_rewind(ltx_session *s, int32_t position);
+/* Run the missing layers of all waiting rows now (LTX_FILL_DEFER). */
+LTX_API ltx_result ltx_flush(ltx_session *s);
+
+/* Change plan, policy or draft between calls. A plan is checked here and flushes waiting rows first; LTX_E_ARG if it is
+   inconsistent or wants a cache that the session has no memory for. */
+LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan);
+LTX_API ltx_result ltx_set_policy(ltx_session *s, const ltx_policy *policy);
+LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft);
+
+/* Counted where the work happens, since init or ltx_stats_reset. */
+typedef struct ltx_stats {
+    uint64_t tokens;        /* rows that entered: prompt, decoded, drafted                       */
+    uint64_t attn_rows, ffn_rows; /* branches run, summed over rows                              */
+    uint64_t fill_rows;     /* keys and values projected for rows that had left, rows x steps    */
+    uint64_t head_rows;     /* logits computed, also at gates and for drafts                     */
+    uint64_t weight_bytes;  /* bytes of matrices read; a batch reads a matrix once               */
+    uint64_t kv_bytes;      /* bytes of keys and values read                                     */
+    uint64_t attended;      /* cache slots attended to, summed over rows and steps               */
+    uint64_t exits;         /* rows that left before the last step of the plan                   */
+    uint64_t rounds, drafted, accepted; /* speculation: rounds, drafted tokens, those kept       */
+} ltx_stats;
+LTX_API void ltx_session_stats(const ltx_session *s, ltx_stats *out);
+LTX_API void ltx_stats_reset(ltx_session *s);
+
+/* ---- decoding ------------------------------------------------------------------------------------------- */
+
+/* How to choose a token. All zero = greedy: the largest logit, lowest token first. Order: softmax(logits / temperature), then
+   top_k, top_p, min_p on those probabilities, then one draw. */
+typedef struct ltx_sampler {
+    float    temperature; /* 0 = greedy                                                          */
+    int32_t  top_k;       /* keep the k most probable; 0 = all                                   */
+    float    top_p;       /* keep the smallest set with at least this much probability; 0 = all  */
+    float    min_p;       /* drop what is less probable than min_p times the most probable       */
+    uint64_t state;       /* set to the seed; advances with every draw (splitmix64)              */
+} ltx_sampler;
+
+/* Choose a token from logits [vocab] of this session. */
+LTX_API ltx_result ltx_sample(ltx_session *s, ltx_sampler *sampler, const float *logits, int32_t *token);
+
+typedef struct ltx_token {
+    int32_t id;
+    int32_t depth;   /* steps after which it was decided                                         */
+    int32_t drafted; /* 1 = drafted and accepted                                                 */
+} ltx_token;
+
+/* Feed `token` (the one chosen last, not yet in the sequence) and get the next ones: one, or with speculation up to
+   length + 1. out[*count - 1] is not yet in the sequence: pass it to the next call. Loop:
+       ltx_eval(s, prompt, n, &logits); ltx_sample(s, &sampler, logits, &t);
+       for (;;) { use t; ltx_decode(s, &sampler, t, out, cap, &n); use out[0..n-2]; t = out[n-1].id; }
+   cap >= 1 limits the round. LTX_E_FULL when the cache has no place for `token`. Exits of the policy apply to plain
+   decoding; with speculation the policy's rule is not asked, and the plan's fill must not matter: all rows run to the end. */
+LTX_API ltx_result ltx_decode(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count);
+
+/* ---- GGUF images and text (LTX_NO_GGUF leaves them out) -------------------------------------------------- */
+#ifndef LTX_NO_GGUF
+
+/* Fill *model from a GGUF image (version 2 or 3; architectures llama, mistral as llama, qwen2, qwen3). The layers live in
+   `mem`, all weights stay in the image. Unused metadata is ignored. The image may come from anyone: every offset, size and
+   count is checked. */
+LTX_API ltx_result ltx_gguf_need(ltx_blob image, const ltx_log *log, ltx_need *out);
+LTX_API ltx_result ltx_gguf_init(ltx_blob image, ltx_mem mem, const ltx_log *log, ltx_model *model);
+
+/* Low-level reading, for tools. Open checks the whole directory once; then next_* walk it. */
+typedef struct ltx_gguf {
+    ltx_blob image;
+    uint64_t n_kv, n_tensors;
+    uint64_t kv_start, tensor_start, tensor_end, data_start, alignment; /* byte offsets in the image */
+} ltx_gguf;
+typedef struct ltx_gguf_kv {
+    const char *key; size_t key_len;
+    uint32_t type;       /* GGUF value type: 0 u8 1 i8 2 u16 3 i16 4 u32 5 i32 6 f32 7 bool 8 string 9 array 10 u64 11 i64 12 f64 */
+    uint32_t item_type;  /* of an array, else = type                                             */
+    uint64_t count;      /* items of an array, bytes of a string, else 1                         */
+    const uint8_t *data; /* first value (after length words), little-endian                      */
+    size_t   size;       /* bytes from data to the end of this value                             */
+} ltx_gguf_kv;
+typedef struct ltx_gguf_tensor {
+    const char *name; size_t name_len;
+    uint32_t type, n_dims;
+    uint64_t dims[4];    /* dims[0] is contiguous: a matrix is dims[1] rows of dims[0]           */
+    uint64_t offset;     /* of the data in the image                                             */
+    uint64_t bytes;      /* 0 for a type that this library does not know                         */
+} ltx_gguf_tensor;
+LTX_API ltx_result ltx_gguf_open(ltx_blob image, const ltx_log *log, ltx_gguf *out);
+/* *cursor starts at 0 and is advanced; LTX_E_FULL at the end. */
+LTX_API ltx_result ltx_gguf_next_kv(const ltx_gguf *g, uint64_t *cursor, ltx_gguf_kv *out);
+LTX_API ltx_result ltx_gguf_next_tensor(const ltx_gguf *g, uint64_t *cursor, ltx_gguf_tensor *out);
+
+/* Tokenizer from the same image: tokenizer.ggml.model "llama" (SentencePiece BPE with byte fallback) or "ltx-bytes" (token id =
+   byte, and special tokens above). */
+typedef struct ltx_vocab ltx_vocab; /* lives in the block given to init; the image must outlive it */
+LTX_API ltx_result ltx_vocab_need(ltx_blob image, const ltx_log *log, ltx_need *out);
+LTX_API ltx_result ltx_vocab_init(ltx_blob image, ltx_mem mem, const ltx_log *log, ltx_vocab **out);
+LTX_API int32_t ltx_vocab_size(const ltx_vocab *v);
+LTX_API int32_t ltx_vocab_bos(const ltx_vocab *v); /* token put before a text, -1 = none */
+LTX_API int32_t ltx_vocab_eos(const ltx_vocab *v); /* token that ends a text,   -1 = none */
+
+/* Text to tokens. `work` is scratch of ltx_encode_need(len) bytes. flags: LTX_BOS puts the BOS token first. Writes at most cap
+   tokens, LTX_E_FULL and nothing written if there are more. Any bytes are accepted; what is no UTF-8 falls back to bytes. */
+enum { LTX_BOS = 1 };
+LTX_API ltx_result ltx_encode_need(size_t len, ltx_need *out);
+LTX_API ltx_result ltx_encode(const ltx_vocab *v, const char *text, size_t len, uint32_t flags, ltx_mem work, int32_t *tokens, int32_t cap, int32_t *count);
+
+/* Text of one token into buf[cap]; returns bytes written, not terminated; 0 for control tokens and unknown ids; what does not
+   fit is cut. `first`: 1 for the first token of a text, which loses the blank that the encoder put before it. A piece may hold part of a
+   UTF-8 character. cap of 64 fits most, ltx_vocab_longest fits all. */
+LTX_API int32_t ltx_piece(const ltx_vocab *v, int32_t token, int32_t first, char *buf, int32_t cap);
+LTX_API int32_t ltx_vocab_longest(const ltx_vocab *v);
+#endif /* LTX_NO_GGUF */
+
+/* ---- tensor operations, usable alone --------------------------------------------------------------------- */
+
+/* Bytes of a row of `cols` elements; 0 if the type is unknown or cols no multiple of its block (32 for Q8_0 and Q4_0, else 1). */
+LTX_API size_t ltx_row_bytes(int32_t type, int32_t cols);
+LTX_API const char *ltx_type_name(int32_t type); /* "Q8_0"; "?" if unknown */
+/* n elements to or from a format; n a multiple of the block. Rounding is to nearest even; Q8_0: d = max|x| / 127 rounded to half,
+   Q4_0: d = (x of largest |x|) / -8, as GGML defines them. Return 0 or LTX_E_ARG. */
+LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *out);
+LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y);
+
+/* y[m][rows] = W x[m][cols] for m rows. Quantized W: x is first quantized to blocks of 32 int8 with a float scale. `work` is scratch of
+   ltx_matmul_need bytes. isa as in the session. */
+LTX_API ltx_result ltx_matmul_need(const ltx_mat *w, int32_t m, ltx_need *out);
+LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int32_t m, ltx_mem work, float *y);
+
+/* Element-wise y[i] = f(x[i]), y may be x. Largest errors against exact values, in units of the last place of a float:
+   EXP 1.0, SILU 2.5, GELU 4 (where |y| > 1e-30), TANH 3, LOG 1.0, all over the finite floats; SIN and COS 1.0 for |x| <= 2^22,
+   near their zeros 1e-7 absolute. */
+typedef enum ltx_fn { LTX_FN_EXP, LTX_FN_LOG, LTX_FN_SILU, LTX_FN_GELU, LTX_FN_TANH, LTX_FN_SIN, LTX_FN_COS } ltx_fn;
+LTX_API ltx_result ltx_map(int32_t isa, ltx_fn f, const float *x, int32_t n, float *y);
+/* y = x / sqrt(mean(x^2) + eps) * w; w is LTX_F32 [n] of any alignment or NULL (= 1); y may be x. (arXiv 1910.07467) */
+LTX_API ltx_result ltx_rmsnorm(int32_t isa, const float *x, const void *w, int32_t n, float eps, float *y);
+/* x = softmax(x), n >= 1. */
+LTX_API ltx_result ltx_softmax(int32_t isa, float *x, int32_t n);
+/* Rotate `heads` vectors of the model's head_dim at a position, in place. (arXiv 2104.09864) */
+LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x, int32_t heads, int32_t position);
+/* Probabilities [n] of a sampler (temperature > 0 after its filters, or one-hot if greedy); order [n] is scratch. Then a draw with u in [0,1). */
+LTX_API void    ltx_probabilities(int32_t isa, const ltx_sampler *sampler, const float *logits, int32_t n, float *probs, int32_t *order);
+LTX_API int32_t ltx_draw(const float *probs, int32_t n, float u);
+LTX_API float   ltx_random(ltx_sampler *sampler); /* next u of the generator: 24 bits, [0,1) */
+
+LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* LTX_H: the API ends here */
+
+#if defined(LTX_IMPLEMENTATION) && !defined(LTX_IMPLEMENTED)
+#define LTX_IMPLEMENTED
+
+/* ==== >>platform ==========================================================================================
+   Owns what differs between compilers and machines, and the small tools that everything uses: fused multiply-add, byte order,
+   checked sizes, the arena behind every need/init, log events. Calls nothing.                               */
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#if defined(__FAST_MATH__) && !defined(LTX_ALLOW_FAST_MATH)
+#error "ltx.h: -ffast-math changes results; compile this file without it or define LTX_ALLOW_FAST_MATH"
+#endif
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && !defined(LTX_ALLOW_FAST_MATH)
+#error "ltx.h: float arithmetic has excess precision here (x87?); use -msse2 -mfpmath=sse"
+#endif
+
+/* No product in this file feeds a sum without an explicit fma, so contraction has nothing to change. Switched off all the
+   same: clang fuses within expressions, gcc in gnu modes across them (gcc ignores the standard pragma). */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+/* gcc 12's AVX-512 intrinsics read a register that they leave undefined on purpose, and warn about it (gcc bug 105593) */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#if defined(__GNUC__)
+#define LTXI_FN __attribute__((unused)) static
+#else
+#define LTXI_FN static
+#endif
+
+#ifdef LTX_NO_STRINGS
+#define LTXI_S(s) ""
+#else
+#define LTXI_S(s) s
+#endif
+
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__)) && !defined(LTX_NO_X86)
+#define LTXI_X86 1
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
+#if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define LTXI_BIG_ENDIAN 1
+#endif
+#endif
+
+LTXI_FN uint32_t ltxi_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+LTXI_FN float ltxi_float(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
+LTXI_FN uint32_t ltxi_u16(const void *p) { const uint8_t *b = (const uint8_t *)p; return (uint32_t)b[0] | (uint32_t)b[1] << 8; }
+LTXI_FN uint32_t ltxi_u32(const void *p) { return ltxi_u16(p) | ltxi_u16((const uint8_t *)p + 2) << 16; }
+LTXI_FN uint64_t ltxi_u64(const void *p) { return (uint64_t)ltxi_u32(p) | (uint64_t)ltxi_u32((const uint8_t *)p + 4) << 32; }
+LTXI_FN void ltxi_put16(void *p, uint32_t v) { uint8_t *b = (uint8_t *)p; b[0] = (uint8_t)v; b[1] = (uint8_t)(v >> 8); }
+LTXI_FN void ltxi_put32(void *p, uint32_t v) { ltxi_put16(p, v); ltxi_put16((uint8_t *)p + 2, v >> 16); }
+LTXI_FN float ltxi_le_float(const void *p) { return ltxi_float(ltxi_u32(p)); }
+
+LTXI_FN float ltxi_abs(float x) { return ltxi_float(ltxi_bits(x) & 0x7fffffffu); }
+LTXI_FN int32_t ltxi_min(int32_t a, int32_t b) { return a < b ? a : b; }
+LTXI_FN int32_t ltxi_max(int32_t a, int32_t b) { return a > b ? a : b; }
+LTXI_FN int32_t ltxi_round_up(int32_t n, int32_t m) { return (n + m - 1) / m * m; }
+LTXI_FN size_t ltxi_mul(size_t a, size_t b) { return b != 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b; } /* saturating */
+LTXI_FN size_t ltxi_add(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+
+/* Correctly rounded a*b + c. Where the machine has no such instruction: the product of two floats is exact in double; the sum
+   is rounded to odd with the help of its exact error, which makes the second rounding, to float, right (Boldo and Melquiond,
+   "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008). */
+#if defined(__FMA__) || defined(__aarch64__) || defined(__ARM_FEATURE_FMA) || defined(FP_FAST_FMAF)
+LTXI_FN float ltxi_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+#else
+LTXI_FN float ltxi_fma(float a, float b, float c)
+{
+    double p = (double)a * (double)b, z = (double)c, s = p + z, zz = s - p;
+    double e = (p - (s - zz)) + (z - zz); /* NaN when s is not finite: then nothing is adjusted */
+    uint64_t u;
+    memcpy(&u, &s, 8);
+    if ((e > 0 || e < 0) && (u & 1) == 0) {
+        if ((e > 0) == (s > 0)) u++; else u--;
+        memcpy(&s, &u, 8);
+    }
+    return (float)s;
+}
+#endif
+
+/* x * s rounded once to the nearest integer, ties to even, for |x * s| < 2^22: 1.5 * 2^23 leaves no fraction bits, and
+   the low bits of the sum are the integer. */
+#define LTXI_MAGIC 12582912.0f
+#define LTXI_MAGIC_BITS 0x4b400000u
+LTXI_FN float ltxi_round(float x, float s) { return ltxi_fma(x, s, LTXI_MAGIC) - LTXI_MAGIC; }
+
+/* Every object's layout is written once, as a sequence of takes. With base NULL it measures, else it places. */
+typedef struct ltxi_arena { uint8_t *base; size_t used; } ltxi_arena;
+enum { LTXI_ALIGN = 64 }; /* a cache line; also the alignment that every need asks for */
+LTXI_FN void *ltxi_take(ltxi_arena *a, size_t count, size_t elem)
+{
+    size_t at = a->used, bytes = ltxi_add(ltxi_mul(count, elem), LTXI_ALIGN - 1);
+    a->used = bytes == SIZE_MAX ? SIZE_MAX : ltxi_add(at, bytes / LTXI_ALIGN * LTXI_ALIGN);
+    return a->base == NULL ? NULL : (void *)(a->base + at);
+}
+LTXI_FN ltx_result ltxi_block_ok(const ltx_need *need, const ltx_mem *mem)
+{
+    if (need->size == 0) return LTX_OK;
+    if (mem->ptr == NULL || mem->size < need->size || (uintptr_t)mem->ptr % need->align != 0) return LTX_E_MEM;
+    return LTX_OK;
+}
+
+LTXI_FN int ltxi_same(const void *a, const void *b, size_t n)
+{
+    const uint8_t *x = (const uint8_t *)a, *y = (const uint8_t *)b;
+    size_t i;
+    for (i = 0; i < n; i++) if (x[i] != y[i]) return 0;
+    return 1;
+}
+LTXI_FN size_t ltxi_strlen(const char *s) { size_t n = 0; while (s[n] != 0) n++; return n; }
+LTXI_FN ltx_result ltxi_fail_n(const ltx_log *log, ltx_result code, int32_t index, const char *name, size_t len, const char *text,
+                               int64_t want, int64_t got)
+{
+    ltx_event e;
+    if (log == NULL || log->fn == NULL) return code;
+    e.code = code; e.index = index; e.text = text; e.name = name; e.name_len = len; e.want = want; e.got = got;
+    log->fn(log->user, &e);
+    return code;
+}
+LTXI_FN ltx_result ltxi_fail(const ltx_log *log, ltx_result code, int32_t index, const char *name, const char *text, int64_t want, int64_t got)
+{
+    return ltxi_fail_n(log, code, index, name, ltxi_strlen(name), text, want, got);
+}
+
+LTX_API uint32_t ltx_version(void) { return LTX_VERSION_MAJOR * 10000 + LTX_VERSION_MINOR * 100 + LTX_VERSION_PATCH; }
+
+LTX_API const char *ltx_result_text(ltx_result r)
+{
+    switch (r) {
+    case LTX_OK: return LTXI_S("ok");
+    case LTX_E_ARG: return LTXI_S("wrong argument");
+    case LTX_E_MEM: return LTXI_S("memory block too small or misaligned");
+    case LTX_E_MODEL: return LTXI_S("model or image is damaged or inconsistent");
+    case LTX_E_ABSENT: return LTXI_S("not available in this build or on this machine");
+    case LTX_E_FULL: return LTXI_S("no room left");
+    case LTX_E_STOPPED: return LTXI_S("stopped by a callback");
+    case LTX_E_NAN: return LTXI_S("logits are not finite");
+    case LTX_E_HOST: return LTXI_S("the host flushes denormals to zero");
+    }
+    return LTXI_S("unknown result");
+}
+
+/* ==== >>formats ===========================================================================================
+   Owns the number formats of weights: what a block looks like, to float, from float. One row of ltxi_traits per format, no other
+   switch over formats. May call: platform.                                                                   */
+
+LTXI_FN float ltxi_from_half(uint32_t h)
+{
+    uint32_t sign = (h & 0x8000u) << 16, exp = h >> 10 & 31u, man = h & 0x3ffu;
+    if (exp == 0) return ltxi_float(sign | ltxi_bits((float)man * 5.9604644775390625e-8f)); /* man * 2^-24 */
+    if (exp == 31) return ltxi_float(sign | 0x7f800000u | man << 13 | (man != 0 ? 0x400000u : 0u));
+    return ltxi_float(sign | (exp + 112u) << 23 | man << 13);
+}
+LTXI_FN uint32_t ltxi_to_half(float x) /* nearest even */
+{
+    uint32_t u = ltxi_bits(x), sign = u >> 16 & 0x8000u, a = u & 0x7fffffffu;
+    if (a > 0x7f800000u) return sign | 0x7e00u | (a >> 13 & 0x3ffu);
+    if (a >= 0x477ff000u) return sign | 0x7c00u; /* 65520 and more round to infinity */
+    if (a < 0x38800000u) return sign | (ltxi_bits(ltxi_float(a) + 0.5f) - 0x3f000000u); /* denormal: 0.5 has the right last place */
+    return sign | (a - 0x38000000u + 0xfffu + (a >> 13 & 1u)) >> 13;
+}
+LTXI_FN float ltxi_from_bf16(uint32_t h) { return ltxi_float(h << 16); }
+LTXI_FN uint32_t ltxi_to_bf16(float x)
+{
+    uint32_t u = ltxi_bits(x);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return u >> 16 | 0x40u;
+    return (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+}
+
+enum { LTXI_BLOCK = 32, LTXI_Q8_BYTES = 34, LTXI_Q4_BYTES = 18 }; /* elements of a quantized block; its bytes, half d first */
+
+LTXI_FN void ltxi_decode_f32(const uint8_t *in, int32_t n, float *y) { int32_t i; for (i = 0; i < n; i++) y[i] = ltxi_le_float(in + (size_t)i * 4); }
+LTXI_FN void ltxi_encode_f32(const float *x, int32_t n, uint8_t *out) { int32_t i; for (i = 0; i < n; i++) ltxi_put32(out + (size_t)i * 4, ltxi_bits(x[i])); }
+LTXI_FN void ltxi_decode_f16(const uint8_t *in, int32_t n, float *y) { int32_t i; for (i = 0; i < n; i++) y[i] = ltxi_from_half(ltxi_u16(in + (size_t)i * 2)); }
+LTXI_FN void ltxi_encode_f16(const float *x, int32_t n, uint8_t *out) { int32_t i; for (i = 0; i < n; i++) ltxi_put16(out + (size_t)i * 2, ltxi_to_half(x[i])); }
+LTXI_FN void ltxi_decode_bf16(const uint8_t *in, int32_t n, float *y) { int32_t i; for (i = 0; i < n; i++) y[i] = ltxi_from_bf16(ltxi_u16(in + (size_t)i * 2)); }
+LTXI_FN void ltxi_encode_bf16(const float *x, int32_t n, uint8_t *out) { int32_t i; for (i = 0; i < n; i++) ltxi_put16(out + (size_t)i * 2, ltxi_to_bf16(x[i])); }
+
+LTXI_FN void ltxi_decode_q8_0(const uint8_t *in, int32_t n, float *y)
+{
+    int32_t b, i;
+    for (b = 0; b < n / LTXI_BLOCK; b++, in += LTXI_Q8_BYTES) {
+        float d = ltxi_from_half(ltxi_u16(in));
+        for (i = 0; i < LTXI_BLOCK; i++) *y++ = d * (float)(int8_t)in[2 + i];
+    }
+}
+LTXI_FN void ltxi_decode_q4_0(const uint8_t *in, int32_t n, float *y)
+{
+    int32_t b, i;
+    for (b = 0; b < n / LTXI_BLOCK; b++, in += LTXI_Q4_BYTES, y += LTXI_BLOCK) {
+        float d = ltxi_from_half(ltxi_u16(in));
+        for (i = 0; i < LTXI_BLOCK / 2; i++) {
+            y[i] = d * (float)((in[2 + i] & 15) - 8);
+            y[i + LTXI_BLOCK / 2] = d * (float)((in[2 + i] >> 4) - 8);
+        }
+    }
+}
+LTXI_FN float ltxi_largest(const float *x, int32_t n) /* the element of largest magnitude, sign kept */
+{
+    float m = 0;
+    int32_t i;
+    for (i = 0; i < n; i++) if (ltxi_abs(x[i]) > ltxi_abs(m)) m = x[i];
+    return m;
+}
+LTXI_FN void ltxi_encode_q8_0(const float *x, int32_t n, uint8_t *out)
+{
+    int32_t b, i;
+    for (b = 0; b < n / LTXI_BLOCK; b++, out += LTXI_Q8_BYTES, x += LTXI_BLOCK) {
+        float d = ltxi_abs(ltxi_largest(x, LTXI_BLOCK)) / 127.0f, id = d > 0 ? 1.0f / d : 0.0f;
+        ltxi_put16(out, ltxi_to_half(d));
+        for (i = 0; i < LTXI_BLOCK; i++) {
+            float q = ltxi_round(x[i], id);
+            out[2 + i] = (uint8_t)(int8_t)(q > 127.0f ? 127.0f : q > -127.0f ? q : -127.0f);
+        }
+    }
+}
+LTXI_FN uint32_t ltxi_nibble(float q) { return q >= 15.0f ? 15u : q > 0.0f ? (uint32_t)q : 0u; }
+LTXI_FN void ltxi_encode_q4_0(const float *x, int32_t n, uint8_t *out)
+{
+    int32_t b, i;
+    for (b = 0; b < n / LTXI_BLOCK; b++, out += LTXI_Q4_BYTES, x += LTXI_BLOCK) {
+        float m = ltxi_largest(x, LTXI_BLOCK), d = m / -8.0f, id = m > 0 || m < 0 ? 1.0f / d : 0.0f;
+        ltxi_put16(out, ltxi_to_half(d));
+        for (i = 0; i < LTXI_BLOCK / 2; i++) /* 8 for the offset, 0.5 so that truncation rounds */
+            out[2 + i] = (uint8_t)(ltxi_nibble(ltxi_fma(x[i], id, 8.5f)) | ltxi_nibble(ltxi_fma(x[i + LTXI_BLOCK / 2], id, 8.5f)) << 4);
+    }
+}
+
+typedef struct ltxi_trait {
+    int32_t type, block, bytes; /* elements and bytes of a block */
+    int32_t quantized;          /* products quantize their input */
+    const char *name;
+    void (*decode)(const uint8_t *in, int32_t n, float *y);
+    void (*encode)(const float *x, int32_t n, uint8_t *out);
+} ltxi_trait;
+enum { LTXI_TF32, LTXI_TF16, LTXI_TBF16, LTXI_TQ8_0, LTXI_TQ4_0, LTXI_TYPES }; /* rows of the table and of ltxi_kernels.tile */
+static const ltxi_trait ltxi_traits[LTXI_TYPES] = {
+    { LTX_F32,  1, 4, 0, LTXI_S("F32"),  ltxi_decode_f32,  ltxi_encode_f32 },
+    { LTX_F16,  1, 2, 0, LTXI_S("F16"),  ltxi_decode_f16,  ltxi_encode_f16 },
+    { LTX_BF16, 1, 2, 0, LTXI_S("BF16"), ltxi_decode_bf16, ltxi_encode_bf16 },
+    { LTX_Q8_0, LTXI_BLOCK, LTXI_Q8_BYTES, 1, LTXI_S("Q8_0"), ltxi_decode_q8_0, ltxi_encode_q8_0 },
+    { LTX_Q4_0, LTXI_BLOCK, LTXI_Q4_BYTES, 1, LTXI_S("Q4_0"), ltxi_decode_q4_0, ltxi_encode_q4_0 }
+};
+LTXI_FN int32_t ltxi_trait_of(int32_t type) /* row of ltxi_traits or -1 */
+{
+    int32_t i;
+    for (i = 0; i < LTXI_TYPES; i++) if (ltxi_traits[i].type == type) return i;
+    return -1;
+}
+LTX_API size_t ltx_row_bytes(int32_t type, int32_t cols)
+{
+    int32_t t = ltxi_trait_of(type);
+    if (t < 0 || cols < 0 || cols % ltxi_traits[t].block != 0) return 0;
+    return ltxi_mul((size_t)(cols / ltxi_traits[t].block), (size_t)ltxi_traits[t].bytes);
+}
+LTX_API const char *ltx_type_name(int32_t type)
+{
+    int32_t t = ltxi_trait_of(type);
+    return t < 0 ? "?" : ltxi_traits[t].name;
+}
+LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *out)
+{
+    int32_t t = ltxi_trait_of(type);
+    if (t < 0 || n < 0 || n % ltxi_traits[t].block != 0) return LTX_E_ARG;
+    ltxi_traits[t].encode(x, n, (uint8_t *)out);
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y)
+{
+    int32_t t = ltxi_trait_of(type);
+    if (t < 0 || n < 0 || n % ltxi_traits[t].block != 0) return LTX_E_ARG;
+    ltxi_traits[t].decode((const uint8_t *)in, n, y);
+    return LTX_OK;
+}
+
+/* ==== >>vector ============================================================================================
+   The one place that knows instruction sets. A set gives a type of sixteen float lanes and the operations below; the kernels
+   above them (>>functions, >>norms, >>attention) are written once, as short macros that are expanded for each set, because C has
+   no other way to compile one body for several targets in one file. The scalar set is the specification.
+     ld st set1 add sub mul div fma   as usual, memory of any alignment      max(a,b) = a > b ? a : b     min(a,b) = a < b ? a : b
+     ldf ldh ldb                      weights: F32, F16, BF16 (little-endian)      ldi 8-bit integers     sth store as half
+     sti   stores the integers that LTXI_MAGIC left in the lanes as int8, returns their sum
+     pow2  2^n of integral n, -126..127      amax largest absolute value, as bits, NaN highest      swap exchanges lanes 2i and 2i+1
+     sum   fixed tree: lanes 8 apart, then 4, 2, 1
+   May call: platform, formats.                                                                                */
+
+#define LTXI_T_scalar LTXI_FN
+#define LTXI_I_scalar LTXI_FN
+typedef struct ltxi_scalar_v { float f[16]; } ltxi_scalar_v;
+#define LTXI_SCALAR(name, args, expr) \
+    LTXI_I_scalar ltxi_scalar_v ltxi_scalar_##name args { ltxi_scalar_v r; int32_t i; for (i = 0; i < 16; i++) r.f[i] = expr; return r; }
+LTXI_SCALAR(ld, (const float *p), p[i])
+LTXI_SCALAR(ldf, (const uint8_t *p), ltxi_le_float(p + i * 4))
+LTXI_SCALAR(ldh, (const uint8_t *p), ltxi_from_half(ltxi_u16(p + i * 2)))
+LTXI_SCALAR(ldb, (const uint8_t *p), ltxi_from_bf16(ltxi_u16(p + i * 2)))
+LTXI_SCALAR(ldi, (const int8_t *p), (float)p[i])
+LTXI_SCALAR(set1, (float x), x)
+LTXI_SCALAR(add, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] + b.f[i])
+LTXI_SCALAR(sub, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] - b.f[i])
+LTXI_SCALAR(mul, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] * b.f[i])
+LTXI_SCALAR(div, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] / b.f[i])
+LTXI_SCALAR(fma, (ltxi_scalar_v a, ltxi_scalar_v b, ltxi_scalar_v c), ltxi_fma(a.f[i], b.f[i], c.f[i]))
+LTXI_SCALAR(max, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] > b.f[i] ? a.f[i] : b.f[i])
+LTXI_SCALAR(min, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] < b.f[i] ? a.f[i] : b.f[i])
+LTXI_SCALAR(pow2, (ltxi_scalar_v a), ltxi_float((ltxi_bits(a.f[i] + LTXI_MAGIC) - LTXI_MAGIC_BITS + 127u) << 23))
+LTXI_SCALAR(swap, (ltxi_scalar_v a), a.f[i ^ 1])
+LTXI_I_scalar void ltxi_scalar_st(float *p, ltxi_scalar_v a) { memcpy(p, a.f, 64); }
+LTXI_I_scalar void ltxi_scalar_sth(uint8_t *p, ltxi_scalar_v a) { int32_t i; for (i = 0; i < 16; i++) ltxi_put16(p + i * 2, ltxi_to_half(a.f[i])); }
+LTXI_I_scalar int32_t ltxi_scalar_sti(int8_t *p, ltxi_scalar_v a)
+{
+    int32_t i, s = 0;
+    for (i = 0; i < 16; i++) { p[i] = (int8_t)(uint8_t)(ltxi_bits(a.f[i]) - LTXI_MAGIC_BITS); s += p[i]; }
+    return s;
+}
+LTXI_I_scalar uint32_t ltxi_scalar_amax(ltxi_scalar_v a)
+{
+    uint32_t m = 0, u;
+    int32_t i;
+    for (i = 0; i < 16; i++) { u = ltxi_bits(a.f[i]) & 0x7fffffffu; if (u > m) m = u; }
+    return m;
+}
+LTXI_I_scalar float ltxi_scalar_sum(ltxi_scalar_v a)
+{
+    int32_t w, i;
+    for (w = 8; w > 0; w /= 2) for (i = 0; i < w; i++) a.f[i] = a.f[i] + a.f[i + w];
+    return a.f[0];
+}
+
+#ifdef LTXI_X86
+#define LTXI_T_avx2 __attribute__((unused, target("avx2,fma,f16c"))) static
+#define LTXI_I_avx2 LTXI_T_avx2 __inline__
+typedef struct ltxi_avx2_v { __m256 a, b; } ltxi_avx2_v;
+#define LTXI_AVX2(name, args, ea, eb) LTXI_I_avx2 ltxi_avx2_v ltxi_avx2_##name args { ltxi_avx2_v r; r.a = ea; r.b = eb; return r; }
+#define LTXI_M128(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
+#define LTXI_M256(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
+LTXI_AVX2(ld, (const float *p), _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8))
+LTXI_AVX2(ldf, (const uint8_t *p), _mm256_castsi256_ps(LTXI_M256(p)), _mm256_castsi256_ps(LTXI_M256(p + 32)))
+LTXI_AVX2(ldh, (const uint8_t *p), _mm256_cvtph_ps(LTXI_M128(p)), _mm256_cvtph_ps(LTXI_M128(p + 16)))
+LTXI_I_avx2 __m256 ltxi_avx2_b8(const uint8_t *p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(LTXI_M128(p)), 16)); }
+LTXI_AVX2(ldb, (const uint8_t *p), ltxi_avx2_b8(p), ltxi_avx2_b8(p + 16))
+LTXI_I_avx2 __m256 ltxi_avx2_i8(const int8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p))); }
+LTXI_AVX2(ldi, (const int8_t *p), ltxi_avx2_i8(p), ltxi_avx2_i8(p + 8))
+LTXI_AVX2(set1, (float x), _mm256_set1_ps(x), _mm256_set1_ps(x))
+LTXI_AVX2(add, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b))
+LTXI_AVX2(sub, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b))
+LTXI_AVX2(mul, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b))
+LTXI_AVX2(div, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b))
+LTXI_AVX2(fma, (ltxi_avx2_v x, ltxi_avx2_v y, ltxi_avx2_v z), _mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b))
+LTXI_AVX2(max, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b))
+LTXI_AVX2(min, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b))
+LTXI_I_avx2 __m256 ltxi_avx2_p2(__m256 n)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+LTXI_AVX2(pow2, (ltxi_avx2_v x), ltxi_avx2_p2(x.a), ltxi_avx2_p2(x.b))
+LTXI_AVX2(swap, (ltxi_avx2_v x), _mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1))
+LTXI_I_avx2 void ltxi_avx2_st(float *p, ltxi_avx2_v x) { _mm256_storeu_ps(p, x.a); _mm256_storeu_ps(p + 8, x.b); }
+LTXI_I_avx2 void ltxi_avx2_sth(uint8_t *p, ltxi_avx2_v x)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x.a, 0));
+    _mm_storeu_si128((__m128i *)(void *)(p + 16), _mm256_cvtps_ph(x.b, 0));
+}
+LTXI_I_avx2 int32_t ltxi_avx2_isum(__m128i s)
+{
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+LTXI_I_avx2 int32_t ltxi_avx2_sti(int8_t *p, ltxi_avx2_v x)
+{
+    __m256i m = _mm256_set1_epi32((int32_t)LTXI_MAGIC_BITS), a = _mm256_sub_epi32(_mm256_castps_si256(x.a), m), b = _mm256_sub_epi32(_mm256_castps_si256(x.b), m);
+    __m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8), s = _mm256_add_epi32(a, b);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+    return ltxi_avx2_isum(_mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
+}
+LTXI_I_avx2 uint32_t ltxi_avx2_amax(ltxi_avx2_v x)
+{
+    __m256i k = _mm256_set1_epi32(0x7fffffff);
+    __m256i m = _mm256_max_epu32(_mm256_and_si256(_mm256_castps_si256(x.a), k), _mm256_and_si256(_mm256_castps_si256(x.b), k));
+    __m128i h = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+    h = _mm_max_epu32(h, _mm_shuffle_epi32(h, 0x4e));
+    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(h, _mm_shuffle_epi32(h, 0xb1)));
+}
+LTXI_I_avx2 float ltxi_avx2_sum8(__m256 s)
+{
+    __m128 h = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    h = _mm_add_ps(h, _mm_movehl_ps(h, h));
+    return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
+}
+LTXI_I_avx2 float ltxi_avx2_sum(ltxi_avx2_v x) { return ltxi_avx2_sum8(_mm256_add_ps(x.a, x.b)); }
+
+#define LTXI_T_avx512 __attribute__((unused, target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))) static
+#define LTXI_I_avx512 LTXI_T_avx512 __inline__
+typedef __m512 ltxi_avx512_v;
+#define LTXI_AVX512(name, args, e) LTXI_I_avx512 __m512 ltxi_avx512_##name args { return e; }
+LTXI_AVX512(ld, (const float *p), _mm512_loadu_ps(p))
+LTXI_AVX512(ldf, (const uint8_t *p), _mm512_loadu_ps((const void *)p))
+LTXI_AVX512(ldh, (const uint8_t *p), _mm512_cvtph_ps(LTXI_M256(p)))
+LTXI_AVX512(ldb, (const uint8_t *p), _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(LTXI_M256(p)), 16)))
+LTXI_AVX512(ldi, (const int8_t *p), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(LTXI_M128(p))))
+LTXI_AVX512(set1, (float x), _mm512_set1_ps(x))
+LTXI_AVX512(add, (__m512 x, __m512 y), _mm512_add_ps(x, y))
+LTXI_AVX512(sub, (__m512 x, __m512 y), _mm512_sub_ps(x, y))
+LTXI_AVX512(mul, (__m512 x, __m512 y), _mm512_mul_ps(x, y))
+LTXI_AVX512(div, (__m512 x, __m512 y), _mm512_div_ps(x, y))
+LTXI_AVX512(fma, (__m512 x, __m512 y, __m512 z), _mm512_fmadd_ps(x, y, z))
+LTXI_AVX512(max, (__m512 x, __m512 y), _mm512_max_ps(x, y))
+LTXI_AVX512(min, (__m512 x, __m512 y), _mm512_min_ps(x, y))
+LTXI_AVX512(pow2, (__m512 n), _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23)))
+LTXI_AVX512(swap, (__m512 x), _mm512_permute_ps(x, 0xb1))
+LTXI_I_avx512 void ltxi_avx512_st(float *p, __m512 x) { _mm512_storeu_ps(p, x); }
+LTXI_I_avx512 void ltxi_avx512_sth(uint8_t *p, __m512 x) { _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtps_ph(0xffff, x, 0)); }
+LTXI_I_avx512 int32_t ltxi_avx512_sti(int8_t *p, __m512 x)
+{
+    __m512i q = _mm512_sub_epi32(_mm512_castps_si512(x), _mm512_set1_epi32((int32_t)LTXI_MAGIC_BITS));
+    __m256i s = _mm256_add_epi32(_mm512_castsi512_si256(q), _mm512_extracti64x4_epi64(q, 1));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(q));
+    return ltxi_avx2_isum(_mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
+}
+LTXI_I_avx512 uint32_t ltxi_avx512_amax(__m512 x)
+{
+    __m512i a = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+    ltxi_avx2_v v;
+    v.a = _mm256_castsi256_ps(_mm512_castsi512_si256(a));
+    v.b = _mm256_castsi256_ps(_mm512_extracti64x4_epi64(a, 1));
+    return ltxi_avx2_amax(v);
+}
+LTXI_I_avx512 float ltxi_avx512_sum(__m512 x)
+{
+    __m256 h = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
+    return ltxi_avx2_sum8(_mm256_add_ps(_mm512_castps512_ps256(x), h));
+}
+#endif /* LTXI_X86 */
+
+/* The last n < 16 elements of an array, padded with zeros to a full set of lanes. */
+LTXI_FN const void *ltxi_tail(void *t, const void *p, int32_t bytes) { memset(t, 0, 64); memcpy(t, p, (size_t)bytes); return t; }
+#define LTXI_GETPUT(S) \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_get(const float *p, int32_t left) \
+{ \
+    float t[16]; \
+    return ltxi_##S##_ld(left >= 16 ? p : (const float *)ltxi_tail(t, p, left * 4)); \
+} \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_getf(const uint8_t *p, int32_t left) \
+{ \
+    uint8_t t[64]; \
+    return ltxi_##S##_ldf(left >= 16 ? p : (const uint8_t *)ltxi_tail(t, p, left * 4)); \
+} \
+LTXI_I_##S void ltxi_##S##_put(float *p, int32_t left, ltxi_##S##_v v) \
+{ \
+    float t[16]; \
+    if (left >= 16) { ltxi_##S##_st(p, v); return; } \
+    ltxi_##S##_st(t, v); \
+    memcpy(p, t, (size_t)left * 4); \
+}
+
+/* ==== >>functions =========================================================================================
+   Owns exp, log, tanh, sine and cosine, the activations. Polynomials are minimax fits made for this file; errors are stated at
+   ltx_map and tested against double. May call: platform, vector.                                                */
+
+#define LTXI_LOG2E 1.44269502f
+#define LTXI_LN2_HI 0.693147182f
+#define LTXI_LN2_LO (-1.90465421e-9f)
+
+/* n = round(x / ln 2), r = x - n ln 2 in two pieces, |r| <= 0.35; exp(r) - 1 = r + r^2 q(r), then times 2^n. exp does that in
+   two factors, so that results below 2^-126 are rounded once. */
+#define LTXI_FUNCTIONS(S) \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_expm1_r(ltxi_##S##_v x, ltxi_##S##_v *n) \
+{ \
+    ltxi_##S##_v k = ltxi_##S##_set1(LTXI_MAGIC), r, q; \
+    *n = ltxi_##S##_sub(ltxi_##S##_fma(x, ltxi_##S##_set1(LTXI_LOG2E), k), k); \
+    r = ltxi_##S##_fma(*n, ltxi_##S##_set1(-LTXI_LN2_HI), x); \
+    r = ltxi_##S##_fma(*n, ltxi_##S##_set1(-(LTXI_LN2_LO)), r); \
+    q = ltxi_##S##_fma(ltxi_##S##_set1(1.9845876e-4f), r, ltxi_##S##_set1(1.3940617e-3f)); \
+    q = ltxi_##S##_fma(q, r, ltxi_##S##_set1(8.33339e-3f)); \
+    q = ltxi_##S##_fma(q, r, ltxi_##S##_set1(4.1666362e-2f)); \
+    q = ltxi_##S##_fma(q, r, ltxi_##S##_set1(0.16666666f)); \
+    q = ltxi_##S##_fma(q, r, ltxi_##S##_set1(0.5f)); \
+    return ltxi_##S##_fma(ltxi_##S##_mul(r, r), q, r); \
+} \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_exp(ltxi_##S##_v x) \
+{ \
+    ltxi_##S##_v k = ltxi_##S##_set1(LTXI_MAGIC), n, half, e; \
+    x = ltxi_##S##_min(ltxi_##S##_set1(89.0f), ltxi_##S##_max(ltxi_##S##_set1(-104.0f), x)); /* NaN stays NaN */ \
+    e = ltxi_##S##_add(ltxi_##S##_set1(1.0f), ltxi_##S##_expm1_r(x, &n)); \
+    half = ltxi_##S##_sub(ltxi_##S##_fma(n, ltxi_##S##_set1(0.5f), k), k); \
+    return ltxi_##S##_mul(ltxi_##S##_mul(e, ltxi_##S##_pow2(half)), ltxi_##S##_pow2(ltxi_##S##_sub(n, half))); \
+} \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_tanh(ltxi_##S##_v x) /* e / (e + 2), e = exp(2x) - 1 */ \
+{ \
+    ltxi_##S##_v n, e, s; \
+    x = ltxi_##S##_min(ltxi_##S##_set1(20.0f), ltxi_##S##_max(ltxi_##S##_set1(-20.0f), ltxi_##S##_add(x, x))); \
+    e = ltxi_##S##_expm1_r(x, &n); \
+    s = ltxi_##S##_pow2(n); \
+    e = ltxi_##S##_fma(e, s, ltxi_##S##_sub(s, ltxi_##S##_set1(1.0f))); \
+    return ltxi_##S##_div(e, ltxi_##S##_add(e, ltxi_##S##_set1(2.0f))); \
+} \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_gate(ltxi_##S##_v x, ltxi_##S##_v z) /* x sigmoid(z) */ \
+{ \
+    ltxi_##S##_v e = ltxi_##S##_exp(ltxi_##S##_sub(ltxi_##S##_set1(0.0f), z)); \
+    return ltxi_##S##_div(x, ltxi_##S##_add(ltxi_##S##_set1(1.0f), e)); \
+} \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_gelu(ltxi_##S##_v x) /* x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)) = the tanh form */ \
+{ \
+    ltxi_##S##_v c = ltxi_##S##_fma(ltxi_##S##_mul(x, x), ltxi_##S##_set1(0.0713548162f), ltxi_##S##_set1(1.59576912f)); \
+    return ltxi_##S##_gate(x, ltxi_##S##_mul(x, c)); \
+} \
+LTXI_T_##S void ltxi_##S##_map(int32_t f, const float *x, int32_t n, float *y) \
+{ \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) { \
+        ltxi_##S##_v v = ltxi_##S##_get(x + i, n - i); \
+        v = f == LTX_FN_SILU ? ltxi_##S##_gate(v, v) : f == LTX_FN_GELU ? ltxi_##S##_gelu(v) : f == LTX_FN_TANH ? ltxi_##S##_tanh(v) \
+          : f == LTX_FN_EXP ? ltxi_##S##_exp(v) : ltxi_##S##_max(ltxi_##S##_set1(0.0f), v); \
+        ltxi_##S##_put(y + i, n - i, v); \
+    } \
+}
+
+/* Sine and cosine of sixteen angles hi + lo: |hi| <= 2^22 minus a multiple k of pi/2 in three pieces (the first difference is
+   exact), then two polynomials on [-pi/4, pi/4]; k mod 4 says which one is which and the signs. */
+#define LTXI_SINCOS(S) \
+LTXI_I_##S void ltxi_##S##_sincos16(ltxi_##S##_v hi, ltxi_##S##_v lo, float *sine, float *cosine) \
+{ \
+    ltxi_##S##_v m = ltxi_##S##_set1(LTXI_MAGIC), k, r, z, s, c; \
+    float turns[16], t; \
+    int32_t i; \
+    k = ltxi_##S##_sub(ltxi_##S##_fma(hi, ltxi_##S##_set1(0.636619747f), m), m); \
+    r = ltxi_##S##_fma(k, ltxi_##S##_set1(-1.57079637f), hi); \
+    r = ltxi_##S##_fma(k, ltxi_##S##_set1(4.37113883e-8f), ltxi_##S##_add(r, lo)); \
+    r = ltxi_##S##_fma(k, ltxi_##S##_set1(1.71512451e-15f), r); \
+    z = ltxi_##S##_mul(r, r); \
+    s = ltxi_##S##_fma(ltxi_##S##_set1(2.7183041e-6f), z, ltxi_##S##_set1(-1.9839335e-4f)); \
+    s = ltxi_##S##_fma(ltxi_##S##_fma(s, z, ltxi_##S##_set1(8.333329e-3f)), z, ltxi_##S##_set1(-0.16666667f)); \
+    s = ltxi_##S##_fma(ltxi_##S##_mul(s, z), r, r); \
+    c = ltxi_##S##_fma(ltxi_##S##_set1(2.4438377e-5f), z, ltxi_##S##_set1(-1.3887367e-3f)); \
+    c = ltxi_##S##_fma(ltxi_##S##_fma(c, z, ltxi_##S##_set1(4.1666646e-2f)), z, ltxi_##S##_set1(-0.5f)); \
+    c = ltxi_##S##_fma(c, z, ltxi_##S##_set1(1.0f)); \
+    ltxi_##S##_st(sine, s); ltxi_##S##_st(cosine, c); ltxi_##S##_st(turns, ltxi_##S##_add(k, m)); \
+    for (i = 0; i < 16; i++) { \
+        uint32_t q = ltxi_bits(turns[i]); /* low bits of k + magic = k */ \
+        if (q & 1u) { t = sine[i]; sine[i] = cosine[i]; cosine[i] = t; } \
+        if (q & 2u) sine[i] = -sine[i]; \
+        if ((q + 1u) & 2u) cosine[i] = -cosine[i]; \
+    } \
+} \
+/* angles (fh + fl)[i] * x, split into product and its rounding error; n a multiple of 16 */ \
+LTXI_T_##S void ltxi_##S##_sincos(const float *fh, const float *fl, float x, int32_t n, float *sine, float *cosine) \
+{ \
+    ltxi_##S##_v p = ltxi_##S##_set1(x), h, hi; \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) { \
+        h = ltxi_##S##_ld(fh + i); hi = ltxi_##S##_mul(h, p); \
+        ltxi_##S##_sincos16(hi, ltxi_##S##_fma(ltxi_##S##_ld(fl + i), p, ltxi_##S##_fma(h, p, ltxi_##S##_sub(ltxi_##S##_set1(0.0f), hi))), sine + i, cosine + i); \
+    } \
+}
+
+/* Natural logarithm of x > 0: x = m 2^e with m in [0.7, 1.42), s = (m - 1) / (m + 1), log m = 2s + s^3 R(s^2). */
+LTXI_FN float ltxi_log(float x)
+{
+    uint32_t u = ltxi_bits(x);
+    float e = 0, m, f, s, z, r;
+    if (!(x > 0)) return x < 0 || x > 0 ? ltxi_float(0x7fc00000u) : (u & 0x7fffffffu) == 0 ? -ltxi_float(0x7f800000u) : x;
+    if (u == 0x7f800000u) return x;
+    if (u < 0x00800000u) { x = x * 8388608.0f; u = ltxi_bits(x); e = -23.0f; }
+    e = e + (float)((int32_t)((u - 0x3f350000u) >> 23) - (u < 0x3f350000u ? 512 : 0));
+    m = ltxi_float(u - (((u - 0x3f350000u) >> 23) << 23));
+    f = m - 1.0f;
+    s = f / (m + 1.0f);
+    z = s * s;
+    r = ltxi_fma(ltxi_fma(ltxi_fma(0.23582155f, z, 0.2853731f), z, 0.40000334f), z, 0.6666666f);
+    /* 2s = f - s f, so log m = f + s (z R - f): the large part f is exact */
+    r = ltxi_fma(s, ltxi_fma(r, z, -f), ltxi_fma(e, LTXI_LN2_LO, f));
+    return ltxi_fma(e, LTXI_LN2_HI, r);
+}
+
+/* ==== >>matrix ============================================================================================
+   Owns products of weight matrices with rows of activations, and the cutting of work for threads. May call: platform, formats, vector.
+
+   The unit of work is a tile: sixteen output rows of one matrix times up to LTXI_TILE rows of activations. A kernel gets sixteen
+   row pointers (the last one repeated where a matrix ends) and writes out[row of activations][16].
+     float weights      sixteen chains over the columns per output element, then the tree of `sum`
+     quantized weights  activations in blocks of 32 int8 with a float scale; per block an exact integer product, then
+                        acc = fma((float)isum, dw * dx, acc), blocks in order. Lanes are output rows.                */
+
+enum { LTXI_LANES = 16, LTXI_TILE = 32 };
+
+/* Rows of activations: floats [m][ld], and the same quantized when a matrix wants that. */
+typedef struct ltxi_acts {
+    const float *f;
+    int8_t  *q;   /* [m][ld]                                    */
+    float   *d;   /* [m][ld / 32] scale of each block           */
+    int32_t *sum; /* [m][ld / 32] sum of the block's integers   */
+    int32_t  ld;  /* floats between rows, a multiple of 32      */
+} ltxi_acts;
+typedef void ltxi_tile_fn(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out);
+
+/* Blocks of 8 or 16 lanes share: n <= ld floats to int8 with one scale. Not finite: scale NaN, so that the product is NaN. Too
+   small to invert: zeros. */
+#define LTXI_QUANTIZE(S) \
+LTXI_T_##S float ltxi_##S##_quantize(const float *x, int32_t n, int8_t *q, int32_t *sum) \
+{ \
+    uint32_t m = 0, u; \
+    int32_t i, s = 0; \
+    float amax, id; \
+    for (i = 0; i < n; i += 16) { u = ltxi_##S##_amax(ltxi_##S##_get(x + i, n - i)); if (u > m) m = u; } \
+    amax = ltxi_float(m); \
+    id = 127.0f / amax; \
+    if (m >= 0x7f800000u || id > FLT_MAX) { amax = m >= 0x7f800000u ? ltxi_float(0x7fc00000u) : 0.0f; id = 0.0f; } \
+    for (i = 0; i < n; i += 16) { \
+        ltxi_##S##_v v = id > 0.0f ? ltxi_##S##_get(x + i, n - i) : ltxi_##S##_set1(0.0f); \
+        s += ltxi_##S##_sti(q + i, ltxi_##S##_fma(v, ltxi_##S##_set1(id), ltxi_##S##_set1(LTXI_MAGIC))); \
+    } \
+    *sum = s; \
+    return amax / 127.0f; \
+}
+
+/* Float tile: four output rows at a time, so that four chains of fused multiply-adds are in flight. */
+#define LTXI_FLOAT_TILE(S, name, load, size) \
+LTXI_T_##S void ltxi_##S##_tile_##name(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    int32_t m, r, i, j; \
+    uint8_t t[64]; \
+    for (m = 0; m < rows; m++, out += LTXI_LANES) for (r = 0; r < LTXI_LANES; r += 4) { \
+        const float *f = x->f + (size_t)(row + m) * (size_t)x->ld; \
+        ltxi_##S##_v a[4], v; \
+        for (j = 0; j < 4; j++) a[j] = ltxi_##S##_set1(0.0f); \
+        for (i = 0; i + 16 <= cols; i += 16) { \
+            size_t at = (size_t)i * size; \
+            v = ltxi_##S##_ld(f + i); \
+            a[0] = ltxi_##S##_fma(ltxi_##S##_##load(w[r] + at), v, a[0]); a[1] = ltxi_##S##_fma(ltxi_##S##_##load(w[r + 1] + at), v, a[1]); \
+            a[2] = ltxi_##S##_fma(ltxi_##S##_##load(w[r + 2] + at), v, a[2]); a[3] = ltxi_##S##_fma(ltxi_##S##_##load(w[r + 3] + at), v, a[3]); \
+        } \
+        if (i < cols) for (v = ltxi_##S##_get(f + i, cols - i), j = 0; j < 4; j++) \
+            a[j] = ltxi_##S##_fma(ltxi_##S##_##load((const uint8_t *)ltxi_tail(t, w[r + j] + (size_t)i * size, (cols - i) * size)), v, a[j]); \
+        for (j = 0; j < 4; j++) out[r + j] = ltxi_##S##_sum(a[j]); \
+    } \
+}
+
+/* ---- quantized tiles, scalar: the specification ---- */
+LTXI_FN int32_t ltxi_dot_q8_0(const uint8_t *w, const int8_t *q) { int32_t i, s = 0; for (i = 0; i < LTXI_BLOCK; i++) s += (int8_t)w[i] * q[i]; return s; }
+LTXI_FN int32_t ltxi_dot_q4_0(const uint8_t *w, const int8_t *q)
+{
+    int32_t i, s = 0;
+    for (i = 0; i < LTXI_BLOCK / 2; i++) s += ((w[i] & 15) - 8) * q[i] + ((w[i] >> 4) - 8) * q[i + LTXI_BLOCK / 2];
+    return s;
+}
+LTXI_FN void ltxi_scalar_tile_q(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out, int32_t bytes,
+                                int32_t (*dot)(const uint8_t *w, const int8_t *q))
+{
+    int32_t m, r, b;
+    for (m = 0; m < rows; m++, out += LTXI_LANES) for (r = 0; r < LTXI_LANES; r++) {
+        const int8_t *q = x->q + (size_t)(row + m) * (size_t)x->ld;
+        const float *d = x->d + (size_t)(row + m) * (size_t)(x->ld / LTXI_BLOCK);
+        float acc = 0;
+        for (b = 0; b < cols / LTXI_BLOCK; b++) {
+            const uint8_t *block = w[r] + (size_t)b * (size_t)bytes;
+            acc = ltxi_fma((float)dot(block + 2, q + b * LTXI_BLOCK), ltxi_from_half(ltxi_u16(block)) * d[b], acc);
+        }
+        out[r] = acc;
+    }
+}
+LTXI_FN void ltxi_scalar_tile_q8_0(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+{
+    ltxi_scalar_tile_q(w, x, row, rows, cols, out, LTXI_Q8_BYTES, ltxi_dot_q8_0);
+}
+LTXI_FN void ltxi_scalar_tile_q4_0(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+{
+    ltxi_scalar_tile_q(w, x, row, rows, cols, out, LTXI_Q4_BYTES, ltxi_dot_q4_0);
+}
+
+#ifdef LTXI_X86
+/* ---- quantized tiles, x86 ----
+   One block of sixteen (AVX2: eight) rows is transposed once, four columns at a time, so that a lane is an output row and four
+   bytes of it meet the same four bytes of every activation row. What differs between formats is only how a block becomes unsigned
+   bytes: Q8_0 adds 128, Q4_0 has its nibbles; `offset` times the sum of the activation block is taken off again. All exact. */
+
+LTXI_I_avx2 __m256 ltxi_avx2_scales(const uint8_t *const *w, size_t at)
+{
+    return _mm256_cvtph_ps(_mm_set_epi16((short)ltxi_u16(w[7] + at), (short)ltxi_u16(w[6] + at), (short)ltxi_u16(w[5] + at), (short)ltxi_u16(w[4] + at),
+        (short)ltxi_u16(w[3] + at), (short)ltxi_u16(w[2] + at), (short)ltxi_u16(w[1] + at), (short)ltxi_u16(w[0] + at)));
+}
+/* t[k] = bytes 4k..4k+3 of eight rows of 32 bytes */
+LTXI_I_avx2 void ltxi_avx2_block_q8_0(const uint8_t *const *w, size_t at, __m256i *t)
+{
+    __m256i a[8], b[8];
+    int32_t i;
+    for (i = 0; i < 8; i++) a[i] = LTXI_M256(w[i] + at);
+    for (i = 0; i < 4; i++) { b[2 * i] = _mm256_unpacklo_epi32(a[2 * i], a[2 * i + 1]); b[2 * i + 1] = _mm256_unpackhi_epi32(a[2 * i], a[2 * i + 1]); }
+    for (i = 0; i < 2; i++) { /* a[0..3]: rows 0-3, a[4..7]: rows 4-7; columns 0, 1, 2, 3 | 4, 5, 6, 7 */
+        a[4 * i] = _mm256_unpacklo_epi64(b[4 * i], b[4 * i + 2]); a[4 * i + 1] = _mm256_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
+        a[4 * i + 2] = _mm256_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]); a[4 * i + 3] = _mm256_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
+    }
+    for (i = 0; i < 4; i++) { t[i] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x20); t[i + 4] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x31); }
+}
+/* the same for eight rows of 16 bytes of nibbles, which give columns 0..15 (low) and 16..31 (high) */
+LTXI_I_avx2 void ltxi_avx2_block_q4_0(const uint8_t *const *w, size_t at, __m256i *t)
+{
+    __m256i a[4], b[4], low = _mm256_set1_epi8(15);
+    int32_t i;
+    for (i = 0; i < 4; i++) a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w[i] + at)), LTXI_M128(w[i + 4] + at), 1);
+    for (i = 0; i < 2; i++) { b[2 * i] = _mm256_unpacklo_epi32(a[2 * i], a[2 * i + 1]); b[2 * i + 1] = _mm256_unpackhi_epi32(a[2 * i], a[2 * i + 1]); }
+    a[0] = _mm256_unpacklo_epi64(b[0], b[2]); a[1] = _mm256_unpackhi_epi64(b[0], b[2]);
+    a[2] = _mm256_unpacklo_epi64(b[1], b[3]); a[3] = _mm256_unpackhi_epi64(b[1], b[3]);
+    for (i = 0; i < 4; i++) { t[i] = _mm256_and_si256(a[i], low); t[i + 4] = _mm256_and_si256(_mm256_srli_epi16(a[i], 4), low); }
+}
+/* isum of eight rows; u8 x s8 pairs in 16 bits: |w| <= 128 twice 127 fits, so does a whole block of nibbles */
+LTXI_I_avx2 __m256i ltxi_avx2_isum_q8_0(const __m256i *t, const int32_t *q, int32_t sum)
+{
+    __m256i s = _mm256_setzero_si256(), one = _mm256_set1_epi16(1);
+    int32_t k;
+    (void)sum; /* signs are handled by moving the weight's sign to the activation: no offset */
+    for (k = 0; k < 8; k++)
+        s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(t[k]), _mm256_sign_epi8(_mm256_set1_epi32(q[k]), t[k])), one));
+    return s;
+}
+LTXI_I_avx2 __m256i ltxi_avx2_isum_q4_0(const __m256i *t, const int32_t *q, int32_t sum)
+{
+    __m256i s = _mm256_setzero_si256();
+    int32_t k;
+    for (k = 0; k < 8; k++) s = _mm256_add_epi16(s, _mm256_maddubs_epi16(t[k], _mm256_set1_epi32(q[k])));
+    return _mm256_sub_epi32(_mm256_madd_epi16(s, _mm256_set1_epi16(1)), _mm256_set1_epi32(8 * sum));
+}
+#define LTXI_AVX2_TILE(name, bytes) \
+LTXI_T_avx2 void ltxi_avx2_tile_##name(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    int32_t b, m, r, nb = x->ld / LTXI_BLOCK, q[8]; \
+    __m256i t[8]; \
+    memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
+    for (r = 0; r < LTXI_LANES; r += 8) for (b = 0; b < cols / LTXI_BLOCK; b++) { \
+        __m256 d = ltxi_avx2_scales(w + r, (size_t)b * bytes); \
+        ltxi_avx2_block_##name(w + r, (size_t)b * bytes + 2, t); \
+        for (m = 0; m < rows; m++) { \
+            size_t at = (size_t)(row + m) * (size_t)nb + (size_t)b; \
+            float *o = out + m * LTXI_LANES + r; \
+            memcpy(q, x->q + at * LTXI_BLOCK, 32); \
+            _mm256_storeu_ps(o, _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_isum_##name(t, q, x->sum[at])), \
+                _mm256_mul_ps(d, _mm256_set1_ps(x->d[at])), _mm256_loadu_ps(o))); \
+        } \
+    } \
+}
+LTXI_AVX2_TILE(q8_0, LTXI_Q8_BYTES)
+LTXI_AVX2_TILE(q4_0, LTXI_Q4_BYTES)
+
+LTXI_I_avx512 __m512i ltxi_avx512_join(__m256i a, __m256i b) { return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1); }
+LTXI_I_avx512 __m512 ltxi_avx512_scales(const uint8_t *const *w, size_t at)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(ltxi_avx2_scales(w, at)), ltxi_avx2_scales(w + 8, at), 1);
+}
+LTXI_I_avx512 void ltxi_avx512_block_q8_0(const uint8_t *const *w, size_t at, __m512i *t)
+{
+    __m512i a[8], b[8], top = _mm512_set1_epi8(-128);
+    int32_t i;
+    for (i = 0; i < 4; i++) { /* rows i and i + 4, then i + 8 and i + 12: the last exchange puts them in order */
+        a[i] = _mm512_xor_si512(ltxi_avx512_join(LTXI_M256(w[i] + at), LTXI_M256(w[i + 4] + at)), top);
+        a[i + 4] = _mm512_xor_si512(ltxi_avx512_join(LTXI_M256(w[i + 8] + at), LTXI_M256(w[i + 12] + at)), top);
+    }
+    for (i = 0; i < 4; i++) { b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]); b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]); }
+    for (i = 0; i < 2; i++) {
+        a[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]); a[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
+        a[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]); a[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
+    }
+    for (i = 0; i < 4; i++) { t[i] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0x88); t[i + 4] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd); }
+}
+LTXI_I_avx512 void ltxi_avx512_block_q4_0(const uint8_t *const *w, size_t at, __m512i *t)
+{
+    __m512i a[4], b[4], low = _mm512_set1_epi8(15);
+    int32_t i;
+    for (i = 0; i < 4; i++) a[i] = ltxi_avx512_join(_mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w[i] + at)), LTXI_M128(w[i + 4] + at), 1),
+                                                    _mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w[i + 8] + at)), LTXI_M128(w[i + 12] + at), 1));
+    for (i = 0; i < 2; i++) { b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]); b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]); }
+    a[0] = _mm512_unpacklo_epi64(b[0], b[2]); a[1] = _mm512_unpackhi_epi64(b[0], b[2]);
+    a[2] = _mm512_unpacklo_epi64(b[1], b[3]); a[3] = _mm512_unpackhi_epi64(b[1], b[3]);
+    for (i = 0; i < 4; i++) { t[i] = _mm512_and_si512(a[i], low); t[i + 4] = _mm512_and_si512(_mm512_srli_epi16(a[i], 4), low); }
+}
+#define LTXI_AVX512_TILE(name, bytes, offset) \
+LTXI_T_avx512 void ltxi_avx512_tile_##name(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    int32_t b, m, nb = x->ld / LTXI_BLOCK, q[8]; \
+    __m512i t[8], s, s2; \
+    memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
+    for (b = 0; b < cols / LTXI_BLOCK; b++) { \
+        __m512 d = ltxi_avx512_scales(w, (size_t)b * bytes); \
+        ltxi_avx512_block_##name(w, (size_t)b * bytes + 2, t); \
+        for (m = 0; m < rows; m++) { \
+            size_t at = (size_t)(row + m) * (size_t)nb + (size_t)b; \
+            memcpy(q, x->q + at * LTXI_BLOCK, 32); \
+            s = _mm512_dpbusd_epi32(_mm512_set1_epi32(-(offset) * x->sum[at]), t[0], _mm512_set1_epi32(q[0])); \
+            s2 = _mm512_dpbusd_epi32(_mm512_setzero_si512(), t[1], _mm512_set1_epi32(q[1])); \
+            s = _mm512_dpbusd_epi32(s, t[2], _mm512_set1_epi32(q[2])); s2 = _mm512_dpbusd_epi32(s2, t[3], _mm512_set1_epi32(q[3])); \
+            s = _mm512_dpbusd_epi32(s, t[4], _mm512_set1_epi32(q[4])); s2 = _mm512_dpbusd_epi32(s2, t[5], _mm512_set1_epi32(q[5])); \
+            s = _mm512_dpbusd_epi32(s, t[6], _mm512_set1_epi32(q[6])); s2 = _mm512_dpbusd_epi32(s2, t[7], _mm512_set1_epi32(q[7])); \
+            _mm512_storeu_ps(out + m * LTXI_LANES, _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(s, s2)), \
+                _mm512_mul_ps(d, _mm512_set1_ps(x->d[at])), _mm512_loadu_ps(out + m * LTXI_LANES))); \
+        } \
+    } \
+}
+LTXI_AVX512_TILE(q8_0, LTXI_Q8_BYTES, 128)
+LTXI_AVX512_TILE(q4_0, LTXI_Q4_BYTES, 8)
+#endif /* LTXI_X86 */
+
+/* ==== >>norms =============================================================================================
+   Owns norms, rope, the sums and exponentials of softmax, element-wise helpers. May call: platform, vector, functions.  */
+
+#define LTXI_NORMS(S) \
+LTXI_T_##S float ltxi_##S##_dot(const float *a, const float *b, int32_t n) /* sixteen chains */ \
+{ \
+    ltxi_##S##_v s = ltxi_##S##_set1(0.0f); \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) s = ltxi_##S##_fma(ltxi_##S##_get(a + i, n - i), ltxi_##S##_get(b + i, n - i), s); \
+    return ltxi_##S##_sum(s); \
+} \
+LTXI_T_##S float ltxi_##S##_zero(const float *x, int32_t n) /* 0 x summed: 0 if every x is finite, else NaN */ \
+{ \
+    ltxi_##S##_v s = ltxi_##S##_set1(0.0f), z = s; \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) s = ltxi_##S##_fma(ltxi_##S##_get(x + i, n - i), z, s); \
+    return ltxi_##S##_sum(s); \
+} \
+LTXI_T_##S void ltxi_##S##_norm(const float *x, float r, const uint8_t *w, int32_t n, float *y) /* y = x r w */ \
+{ \
+    ltxi_##S##_v k = ltxi_##S##_set1(r), v; \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) { \
+        v = ltxi_##S##_mul(ltxi_##S##_get(x + i, n - i), k); \
+        ltxi_##S##_put(y + i, n - i, w == NULL ? v : ltxi_##S##_mul(v, ltxi_##S##_getf(w + (size_t)i * 4, n - i))); \
+    } \
+} \
+LTXI_T_##S void ltxi_##S##_axpy(float *y, const float *x, float a, int32_t n) /* y += a x */ \
+{ \
+    ltxi_##S##_v k = ltxi_##S##_set1(a); \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) ltxi_##S##_put(y + i, n - i, ltxi_##S##_fma(ltxi_##S##_get(x + i, n - i), k, ltxi_##S##_get(y + i, n - i))); \
+} \
+LTXI_T_##S void ltxi_##S##_mulv(float *y, const float *x, float a, int32_t n) /* y = y x, or y a without x */ \
+{ \
+    ltxi_##S##_v k = ltxi_##S##_set1(a); \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) \
+        ltxi_##S##_put(y + i, n - i, ltxi_##S##_mul(ltxi_##S##_get(y + i, n - i), x == NULL ? k : ltxi_##S##_get(x + i, n - i))); \
+}
+
+/* softmax in parts: the maximum; e = exp(x - max) in place with its sum, and sum of e (x - max) for the entropy */
+#define LTXI_SOFTMAX(S) \
+LTXI_T_##S float ltxi_##S##_maximum(const float *x, int32_t n) \
+{ \
+    float t[16], m = x[0]; \
+    ltxi_##S##_v k = ltxi_##S##_set1(m); \
+    int32_t i; \
+    for (i = 0; i + 16 <= n; i += 16) k = ltxi_##S##_max(ltxi_##S##_ld(x + i), k); \
+    ltxi_##S##_st(t, k); \
+    for (; i < n; i++) m = x[i] > m ? x[i] : m; \
+    for (i = 0; i < 16; i++) m = t[i] > m ? t[i] : m; \
+    return m; \
+} \
+LTXI_T_##S float ltxi_##S##_expsum(float *x, float max, int32_t n, float *weighted) \
+{ \
+    ltxi_##S##_v s = ltxi_##S##_set1(0.0f), ws = s, k = ltxi_##S##_set1(max), d, e; \
+    float t[16]; \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) { \
+        d = ltxi_##S##_sub(ltxi_##S##_get(x + i, n - i), k); \
+        e = ltxi_##S##_exp(d); \
+        ltxi_##S##_put(x + i, n - i, e); \
+        if (n - i < 16) e = ltxi_##S##_ld((const float *)ltxi_tail(t, x + i, (n - i) * 4)); \
+        s = ltxi_##S##_add(s, e); \
+        if (weighted != NULL) ws = ltxi_##S##_fma(e, ltxi_##S##_max(ltxi_##S##_set1(-1e30f), d), ws); /* 0 * -inf */ \
+    } \
+    if (weighted != NULL) *weighted = ltxi_##S##_sum(ws); \
+    return ltxi_##S##_sum(s); \
+}
+
+/* Rotation of `pairs` pairs: x0' = x0 c - x1 s, x1' = x1 c + x0 s. Interleaved: c and s hold each value twice, s with signs -+. */
+#define LTXI_ROPE(S) \
+LTXI_T_##S void ltxi_##S##_rope(float *x, const float *c, const float *s, int32_t pairs, int32_t halves) \
+{ \
+    ltxi_##S##_v a, b, vc, vs; \
+    int32_t i, n = halves ? pairs : 2 * pairs; \
+    for (i = 0; i < n; i += 16) { \
+        a = ltxi_##S##_get(x + i, n - i); vc = ltxi_##S##_ld(c + i); vs = ltxi_##S##_ld(s + i); \
+        if (!halves) { ltxi_##S##_put(x + i, n - i, ltxi_##S##_fma(a, vc, ltxi_##S##_mul(ltxi_##S##_swap(a), vs))); continue; } \
+        b = ltxi_##S##_get(x + n + i, n - i); \
+        ltxi_##S##_put(x + i, n - i, ltxi_##S##_fma(a, vc, ltxi_##S##_sub(ltxi_##S##_set1(0.0f), ltxi_##S##_mul(b, vs)))); \
+        ltxi_##S##_put(x + n + i, n - i, ltxi_##S##_fma(b, vc, ltxi_##S##_mul(a, vs))); \
+    } \
+}
+
+/* ---- attention kernels, see >>attention ---- */
+#define LTXI_ATTEND(S) \
+/* out[16 p + l] = q . key l of panel p; one chain over the d elements of a key; keys [panel][d][16] */ \
+LTXI_T_##S void ltxi_##S##_scores(const float *k, const float *q, int32_t d, int32_t panels, float *out) \
+{ \
+    size_t step = (size_t)d * 16; \
+    int32_t p, i; \
+    for (p = 0; p + 4 <= panels; p += 4, k += 4 * step, out += 64) { \
+        ltxi_##S##_v a0 = ltxi_##S##_set1(0.0f), a1 = a0, a2 = a0, a3 = a0, x; \
+        for (i = 0; i < d; i++) { \
+            const float *ki = k + i * 16; \
+            x = ltxi_##S##_set1(q[i]); \
+            a0 = ltxi_##S##_fma(x, ltxi_##S##_ld(ki), a0); a1 = ltxi_##S##_fma(x, ltxi_##S##_ld(ki + step), a1); \
+            a2 = ltxi_##S##_fma(x, ltxi_##S##_ld(ki + 2 * step), a2); a3 = ltxi_##S##_fma(x, ltxi_##S##_ld(ki + 3 * step), a3); \
+        } \
+        ltxi_##S##_st(out, a0); ltxi_##S##_st(out + 16, a1); ltxi_##S##_st(out + 32, a2); ltxi_##S##_st(out + 48, a3); \
+    } \
+    for (; p < panels; p++, k += step, out += 16) { \
+        ltxi_##S##_v a = ltxi_##S##_set1(0.0f); \
+        for (i = 0; i < d; i++) a = ltxi_##S##_fma(ltxi_##S##_set1(q[i]), ltxi_##S##_ld(k + i * 16), a); \
+        ltxi_##S##_st(out, a); \
+    } \
+} \
+/* o += sum over n slots of p[slot] v[slot][0..d), for two queries at once; d a multiple of 16; one chain over the slots per element */ \
+LTXI_T_##S void ltxi_##S##_values(const float *v, int32_t d, int32_t n, const float *p0, const float *p1, float *o0, float *o1) \
+{ \
+    int32_t i, j; \
+    for (i = 0; i < d; i += 32) { \
+        int32_t two = d - i > 16 ? 16 : 0; /* one set of lanes left: the second accumulators repeat the first */ \
+        ltxi_##S##_v a0 = ltxi_##S##_ld(o0 + i), a1 = ltxi_##S##_ld(o0 + i + two), b0 = ltxi_##S##_ld(o1 + i), b1 = ltxi_##S##_ld(o1 + i + two), x, y, w; \
+        const float *row = v + i; \
+        for (j = 0; j < n; j++, row += d) { \
+            x = ltxi_##S##_ld(row); y = ltxi_##S##_ld(row + two); \
+            w = ltxi_##S##_set1(p0[j]); a0 = ltxi_##S##_fma(w, x, a0); a1 = ltxi_##S##_fma(w, y, a1); \
+            w = ltxi_##S##_set1(p1[j]); b0 = ltxi_##S##_fma(w, x, b0); b1 = ltxi_##S##_fma(w, y, b1); \
+        } \
+        ltxi_##S##_st(o1 + i, b0); ltxi_##S##_st(o1 + i + two, b1); \
+        ltxi_##S##_st(o0 + i, a0); ltxi_##S##_st(o0 + i + two, a1); \
+    } \
+} \
+LTXI_T_##S void ltxi_##S##_widen(const uint8_t *in, int32_t half, int32_t n, float *out) /* cache formats to float; n a multiple of 16 */ \
+{ \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) ltxi_##S##_st(out + i, half ? ltxi_##S##_ldh(in + (size_t)i * 2) : ltxi_##S##_ldi((const int8_t *)in + i)); \
+} \
+LTXI_T_##S void ltxi_##S##_halve(const float *x, int32_t n, uint8_t *out) /* writes a multiple of 16 */ \
+{ \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) ltxi_##S##_sth(out + (size_t)i * 2, ltxi_##S##_get(x + i, n - i)); \
+}
+
+/* ---- the table of kernels ---- */
+typedef struct ltxi_kernels {
+    ltxi_tile_fn *tile[LTXI_TYPES]; /* as ltxi_traits */
+    float (*quantize)(const float *x, int32_t n, int8_t *q, int32_t *sum);
+    void  (*map)(int32_t f, const float *x, int32_t n, float *y);
+    void  (*sincos)(const float *fh, const float *fl, float x, int32_t n, float *sine, float *cosine);
+    float (*dot)(const float *a, const float *b, int32_t n);
+    float (*zero)(const float *x, int32_t n);
+    void  (*norm)(const float *x, float r, const uint8_t *w, int32_t n, float *y);
+    void  (*axpy)(float *y, const float *x, float a, int32_t n);
+    void  (*mulv)(float *y, const float *x, float a, int32_t n);
+    float (*maximum)(const float *x, int32_t n);
+    float (*expsum)(float *x, float max, int32_t n, float *weighted);
+    void  (*rope)(float *x, const float *c, const float *s, int32_t pairs, int32_t halves);
+    void  (*scores)(const float *k, const float *q, int32_t d, int32_t panels, float *out);
+    void  (*values)(const float *v, int32_t d, int32_t n, const float *p0, const float *p1, float *o0, float *o1);
+    void  (*widen)(const uint8_t *in, int32_t half, int32_t n, float *out);
+    void  (*halve)(const float *x, int32_t n, uint8_t *out);
+} ltxi_kernels;
+#define LTXI_KERNELS(S) \
+    LTXI_GETPUT(S) LTXI_FUNCTIONS(S) LTXI_SINCOS(S) LTXI_QUANTIZE(S) LTXI_NORMS(S) LTXI_SOFTMAX(S) LTXI_ROPE(S) LTXI_ATTEND(S) \
+    LTXI_FLOAT_TILE(S, f32, ldf, 4) LTXI_FLOAT_TILE(S, f16, ldh, 2) LTXI_FLOAT_TILE(S, bf16, ldb, 2) \
+    static const ltxi_kernels ltxi_##S##_kernels = { \
+        { ltxi_##S##_tile_f32, ltxi_##S##_tile_f16, ltxi_##S##_tile_bf16, ltxi_##S##_tile_q8_0, ltxi_##S##_tile_q4_0 }, \
+        ltxi_##S##_quantize, ltxi_##S##_map, ltxi_##S##_sincos, ltxi_##S##_dot, ltxi_##S##_zero, ltxi_##S##_norm, ltxi_##S##_axpy, ltxi_##S##_mulv, ltxi_##S##_maximum, \
+        ltxi_##S##_expsum, ltxi_##S##_rope, ltxi_##S##_scores, ltxi_##S##_values, ltxi_##S##_widen, ltxi_##S##_halve };
+LTXI_KERNELS(scalar)
+#ifdef LTXI_X86
+LTXI_KERNELS(avx2)
+LTXI_KERNELS(avx512)
+#endif
+
+/* ---- choosing a set: asked afresh each time, so there is no global state ---- */
+#ifdef LTXI_X86
+LTXI_FN uint64_t ltxi_xgetbv(void)
+{
+    uint32_t a, d;
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    return (uint64_t)d << 32 | a;
+}
+LTXI_FN uint32_t ltxi_x86_mask(void)
+{
+    unsigned a, b, c, d, need1 = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29; /* fma osxsave avx f16c */
+    unsigned need512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* avx512 f dq bw vl */
+    uint64_t os;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & need1) != need1) return 0;
+    os = ltxi_xgetbv(); /* does the system save ymm (bits 1, 2) and zmm, mask registers (5, 6, 7)? */
+    if ((os & 6u) != 6u || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & 1u << 5)) return 0;
+    if ((os & 0xe6u) != 0xe6u || (b & need512) != need512 || !(c & 1u << 11)) return 1u << LTX_ISA_AVX2;
+    return 1u << LTX_ISA_AVX2 | 1u << LTX_ISA_AVX512;
+}
+#endif
+LTX_API uint32_t ltx_isa_mask(void)
+{
+    uint32_t mask = 1u << LTX_ISA_SCALAR;
+#ifdef LTXI_X86
+    mask |= ltxi_x86_mask();
+#endif
+    return mask;
+}
+LTX_API const char *ltx_isa_name(int32_t isa)
+{
+    static const char *const names[LTX_ISA_COUNT] = { LTXI_S("auto"), LTXI_S("scalar"), LTXI_S("avx2"), LTXI_S("avx512") };
+    return isa >= 0 && isa < LTX_ISA_COUNT ? names[isa] : LTXI_S("?");
+}
+LTXI_FN int32_t ltxi_isa_best(int32_t isa) /* AUTO to the best set; -1 if this machine lacks the one asked for */
+{
+    uint32_t mask = ltx_isa_mask();
+    if (isa == LTX_ISA_AUTO) for (isa = LTX_ISA_COUNT - 1; !(mask & 1u << isa); isa--) { }
+    return isa > 0 && isa < LTX_ISA_COUNT && (mask & 1u << isa) ? isa : -1;
+}
+LTXI_FN const ltxi_kernels *ltxi_kernels_of(int32_t isa)
+{
+#ifdef LTXI_X86
+    if (isa == LTX_ISA_AVX2) return &ltxi_avx2_kernels;
+    if (isa == LTX_ISA_AVX512) return &ltxi_avx512_kernels;
+#endif
+    (void)isa;
+    return &ltxi_scalar_kernels;
+}
+
+/* ---- threads: `count` tasks through the host's pool, OpenMP, or one after the other ---- */
+LTXI_FN void ltxi_parallel(const ltx_pool *pool, ltx_task *task, void *arg, int32_t count)
+{
+    int32_t i;
+    if (count > 1 && pool->run != NULL) { pool->run(pool->user, task, arg, count); return; }
+#if defined(_OPENMP) && !defined(LTX_NO_OPENMP)
+    if (count > 1) {
+#pragma omp parallel for num_threads(count) schedule(static, 1)
+        for (i = 0; i < count; i++) task(arg, i);
+        return;
+    }
+#endif
+    for (i = 0; i < count; i++) task(arg, i);
+}
+
+/* What a product needs besides its operands. */
+typedef struct ltxi_machine {
+    const ltxi_kernels *k;
+    ltx_pool pool;
+    int32_t  threads;
+    uint64_t weight_bytes; /* counter */
+} ltxi_machine;
+
+/* y[map[i]] = W x[i] + bias for activation rows i; without a map y[i]. */
+typedef struct ltxi_job {
+    const ltx_mat *w, *bias;
+    float *y;
+    int32_t ld;         /* floats between rows of y */
+    const int32_t *map; /* NULL = identity          */
+} ltxi_job;
+typedef struct ltxi_product {
+    const ltxi_machine *m;
+    const ltxi_acts *x;
+    const ltxi_job *jobs;
+    int32_t n_jobs, rows, tiles, parts;
+} ltxi_product;
+
+LTXI_FN int32_t ltxi_tiles_of(const ltx_mat *w) { return (w->rows + LTXI_LANES - 1) / LTXI_LANES; }
+
+LTXI_FN void ltxi_tile(const ltxi_product *p, const ltxi_job *job, int32_t tile)
+{
+    const ltx_mat *w = job->w;
+    size_t bytes = ltx_row_bytes(w->type, w->cols);
+    const uint8_t *rows[LTXI_LANES];
+    float out[LTXI_TILE * LTXI_LANES];
+    int32_t first = tile * LTXI_LANES, n = ltxi_min(LTXI_LANES, w->rows - first), r, m, i;
+    for (r = 0; r < LTXI_LANES; r++) rows[r] = (const uint8_t *)w->data + (size_t)(first + ltxi_min(r, n - 1)) * bytes;
+    for (m = 0; m < p->rows; m += LTXI_TILE) {
+        int32_t count = ltxi_min(LTXI_TILE, p->rows - m);
+        p->m->k->tile[ltxi_trait_of(w->type)](rows, p->x, m, count, w->cols, out);
+        for (i = 0; i < count; i++) {
+            float *y = job->y + (size_t)(job->map == NULL ? m + i : job->map[m + i]) * (size_t)job->ld + first;
+            if (job->bias != NULL && job->bias->data != NULL)
+                for (r = 0; r < n; r++) y[r] = out[i * LTXI_LANES + r] + ltxi_le_float((const uint8_t *)job->bias->data + (size_t)(first + r) * 4);
+            else memcpy(y, out + i * LTXI_LANES, (size_t)n * 4);
+        }
+    }
+}
+LTXI_FN void ltxi_product_task(void *arg, int32_t index)
+{
+    const ltxi_product *p = (const ltxi_product *)arg;
+    int32_t t = (int32_t)((int64_t)p->tiles * index / p->parts), end = (int32_t)((int64_t)p->tiles * (index + 1) / p->parts), j = 0, base = 0;
+    for (; t < end; t++) {
+        while (t - base >= ltxi_tiles_of(p->jobs[j].w)) base += ltxi_tiles_of(p->jobs[j++].w);
+        ltxi_tile(p, &p->jobs[j], t - base);
+    }
+}
+/* Several products of the same activations, cut into as many tasks as there are threads if that is worth the hand-over. */
+LTXI_FN void ltxi_multiply(ltxi_machine *m, const ltxi_acts *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
+{
+    ltxi_product p;
+    double work = 0;
+    int32_t j;
+    p.m = m; p.x = x; p.jobs = jobs; p.n_jobs = n_jobs; p.rows = rows; p.tiles = 0;
+    for (j = 0; j < n_jobs; j++) {
+        p.tiles += ltxi_tiles_of(jobs[j].w);
+        work += (double)jobs[j].w->rows * (double)jobs[j].w->cols * (double)rows;
+        m->weight_bytes += (uint64_t)jobs[j].w->rows * ltx_row_bytes(jobs[j].w->type, jobs[j].w->cols);
+    }
+    p.parts = work < 131072.0 ? 1 : ltxi_min(m->threads, p.tiles);
+    ltxi_parallel(&m->pool, ltxi_product_task, &p, p.parts);
+}
+/* Quantize the rows of x if one of the matrices wants it. */
+LTXI_FN void ltxi_prepare(const ltxi_machine *m, ltxi_acts *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
+{
+    int32_t j, r, b, nb = x->ld / LTXI_BLOCK, wanted = 0;
+    for (j = 0; j < n_jobs; j++) wanted |= ltxi_traits[ltxi_trait_of(jobs[j].w->type)].quantized;
+    if (!wanted) return;
+    for (r = 0; r < rows; r++) for (b = 0; b < jobs[0].w->cols / LTXI_BLOCK; b++) {
+        size_t at = (size_t)r * (size_t)nb + (size_t)b;
+        x->d[at] = m->k->quantize(x->f + at * LTXI_BLOCK, LTXI_BLOCK, x->q + at * LTXI_BLOCK, &x->sum[at]);
+    }
+}
+LTXI_FN void ltxi_acts_place(ltxi_arena *a, ltxi_acts *x, int32_t rows, int32_t cols)
+{
+    size_t n, r = (size_t)rows;
+    x->ld = ltxi_round_up(cols, LTXI_BLOCK);
+    n = ltxi_mul(r, (size_t)x->ld);
+    x->f = NULL;
+    x->q = (int8_t *)ltxi_take(a, n, 1);
+    x->d = (float *)ltxi_take(a, n / LTXI_BLOCK, 4);
+    x->sum = (int32_t *)ltxi_take(a, n / LTXI_BLOCK, 4);
+}
+
+/* ==== >>cache =============================================================================================
+   Owns keys and values: one cache per attention step. Entries are appended in ascending position and numbered from 0; entry e
+   lives in a slot: itself, or with a window the first `sinks` entries stay and the others share a ring. Layout per kv head:
+     keys    [slots / 16][head_dim][16]   so that sixteen positions are the lanes of one product (>>attention)
+     values  [slots][head_dim rounded up to 16]
+   int8: one scale per head and slot. May call: platform, formats, vector.                                       */
+
+typedef struct ltxi_cache {
+    uint8_t *k, *v;
+    float   *ks, *vs;  /* [kv head][slots], int8 only          */
+    int32_t *position; /* [slots]                              */
+    int32_t  n;        /* entries appended so far = fill mark  */
+} ltxi_cache;
+typedef struct ltxi_kv { /* shape shared by all caches of a session */
+    int32_t heads, dim, pad; /* pad = dim rounded up to 16    */
+    int32_t slots;           /* a multiple of 16              */
+    int32_t ring, sinks, window; /* entries >= sinks use sinks + (e - sinks) % ring; window 0 = none */
+    int32_t kind, bytes;     /* ltx_kv, bytes of an element   */
+} ltxi_kv;
+
+LTXI_FN int32_t ltxi_slot(const ltxi_kv *kv, int32_t entry) { return entry < kv->sinks ? entry : kv->sinks + (entry - kv->sinks) % kv->ring; }
+LTXI_FN uint8_t *ltxi_keys(const ltxi_kv *kv, const ltxi_cache *c, int32_t head, int32_t slot) /* slot: first of a panel */
+{
+    return c->k + ((size_t)head * (size_t)kv->slots + (size_t)slot) * (size_t)(kv->dim * kv->bytes);
+}
+LTXI_FN uint8_t *ltxi_values(const ltxi_kv *kv, const ltxi_cache *c, int32_t head, int32_t slot)
+{
+    return c->v + ((size_t)head * (size_t)kv->slots + (size_t)slot) * (size_t)(kv->pad * kv->bytes);
+}
+LTXI_FN void ltxi_cache_place(ltxi_arena *a, const ltxi_kv *kv, ltxi_cache *c)
+{
+    size_t n = ltxi_mul((size_t)kv->heads, (size_t)kv->slots), scales = kv->kind == LTX_KV_I8 ? n : 0;
+    c->k = (uint8_t *)ltxi_take(a, ltxi_mul(n, (size_t)kv->dim), (size_t)kv->bytes);
+    c->v = (uint8_t *)ltxi_take(a, ltxi_mul(n, (size_t)kv->pad), (size_t)kv->bytes);
+    c->ks = (float *)ltxi_take(a, scales, 4);
+    c->vs = (float *)ltxi_take(a, scales, 4);
+    c->position = (int32_t *)ltxi_take(a, (size_t)kv->slots, 4);
+    c->n = 0;
+}
+
+/* n floats of one head to the cache's format in out; returns the scale (int8). */
+LTXI_FN float ltxi_kv_encode(const ltxi_kernels *k, const ltxi_kv *kv, const float *x, uint8_t *out)
+{
+    int32_t sum;
+    if (kv->kind == LTX_KV_I8) return k->quantize(x, kv->dim, (int8_t *)out, &sum);
+    if (kv->kind == LTX_KV_F16) k->halve(x, kv->dim, out);
+    else memcpy(out, x, (size_t)kv->dim * 4);
+    return 1.0f;
+}
+enum { LTXI_MAX_HEAD = 512 }; /* largest head_dim: bounds two stack buffers */
+/* Append one position: k and v [heads][dim]; returns the entry. `temp` is fully written up to pad elements. */
+LTXI_FN int32_t ltxi_append(const ltxi_kernels *kern, const ltxi_kv *kv, ltxi_cache *c, int32_t position, const float *k, const float *v)
+{
+    int32_t slot = ltxi_slot(kv, c->n), h, i, b = kv->bytes;
+    uint8_t temp[LTXI_MAX_HEAD * 4];
+    memset(temp, 0, (size_t)(kv->pad * b));
+    for (h = 0; h < kv->heads; h++) {
+        uint8_t *key = ltxi_keys(kv, c, h, slot & ~15) + (size_t)(slot & 15) * (size_t)b;
+        size_t at = (size_t)h * (size_t)kv->slots + (size_t)slot;
+        float s = ltxi_kv_encode(kern, kv, k + (size_t)h * (size_t)kv->dim, temp);
+        if (kv->kind == LTX_KV_I8) c->ks[at] = s;
+        if (b == 4) for (i = 0; i < kv->dim; i++) memcpy(key + (size_t)i * 64, temp + i * 4, 4);
+        else if (b == 2) for (i = 0; i < kv->dim; i++) memcpy(key + (size_t)i * 32, temp + i * 2, 2);
+        else for (i = 0; i < kv->dim; i++) key[(size_t)i * 16] = temp[i];
+        s = ltxi_kv_encode(kern, kv, v + (size_t)h * (size_t)kv->dim, temp);
+        if (kv->kind == LTX_KV_I8) c->vs[at] = s;
+        memcpy(ltxi_values(kv, c, h, slot), temp, (size_t)(kv->pad * b));
+    }
+    c->position[slot] = position;
+    return c->n++;
+}
+LTXI_FN void ltxi_cache_rewind(const ltxi_kv *kv, ltxi_cache *c, int32_t position)
+{
+    if (position == 0) { c->n = 0; return; }
+    while (c->n > 0 && c->position[ltxi_slot(kv, c->n - 1)] >= position) c->n--;
+}
+/* First entry that is no sink and that the row which made entry `last` may see. Positions ascend by at least one. */
+LTXI_FN int32_t ltxi_first_visible(const ltxi_kv *kv, const ltxi_cache *c, int32_t last)
+{
+    int32_t e = kv->sinks, position = c->position[ltxi_slot(kv, last)];
+    if (kv->window == 0) return 0;
+    for (e = ltxi_max(e, last - kv->window + 1); e < last && c->position[ltxi_slot(kv, e)] <= position - kv->window; e++) { }
+    return e;
+}
+
+/* ==== >>attention =========================================================================================
+   Owns scores, softmax, values over a cache. Per query: score = q . k, one chain over the head; maximum; exponentials and their sum
+   (sixteen chains over the attended entries in ascending order); values, one chain over the entries per element; times 1 / sum.
+   Work is cut into jobs of one kv head times up to LTXI_QROWS rows, which share the reading and widening of keys and values.
+   May call: platform, vector, norms, cache, threads.                                                           */
+
+enum { LTXI_QROWS = 8, LTXI_CHUNK = 64 }; /* rows of a job; slots widened at a time */
+
+typedef struct ltxi_attention {
+    const ltxi_machine *m;
+    const ltxi_kv *kv;
+    const ltxi_cache *c;
+    const float *q, *q_sink; /* [rows][ld]: heads * dim; the second rotated for the sinks, NULL = same         */
+    float *out;              /* [rows][out_ld]                                                                 */
+    const int32_t *entry;    /* [rows] entry that each row appended: it sees that one and earlier ones          */
+    int32_t rows, ld, out_ld, group; /* group = query heads per kv head                                                */
+    float  *scratch;         /* [parts] areas of `area` floats                                                 */
+    size_t  area;
+    int32_t jobs, parts;
+} ltxi_attention;
+
+/* What one job sees: entries 0..sinks-1 and first..last, as a list of sinks + last + 1 - first places. */
+typedef struct ltxi_seen { int32_t sinks, first, last; } ltxi_seen;
+typedef struct ltxi_span { int32_t place, slot, count; } ltxi_span; /* neighbours in the list and in memory */
+
+LTXI_FN size_t ltxi_attention_area(const ltxi_kv *kv, int32_t rows, int32_t group) /* floats, see ltxi_attend_job */
+{
+    size_t queries = (size_t)ltxi_min(rows, LTXI_QROWS) * (size_t)group;
+    return ltxi_add((size_t)LTXI_CHUNK * (size_t)kv->pad + LTXI_CHUNK, ltxi_mul(queries, (size_t)kv->slots + (size_t)kv->pad + 16));
+}
+LTXI_FN int32_t ltxi_spans(const ltxi_kv *kv, const ltxi_seen *seen, ltxi_span *span)
+{
+    int32_t n = 0, e = seen->first, left = seen->last + 1 - seen->first;
+    if (seen->sinks > 0) { span[n].place = 0; span[n].slot = 0; span[n++].count = seen->sinks; }
+    while (left > 0) { /* the ring may wrap once */
+        span[n].place = seen->sinks + e - seen->first;
+        span[n].slot = ltxi_slot(kv, e);
+        span[n].count = ltxi_min(left, kv->sinks + kv->ring - span[n].slot);
+        e += span[n].count;
+        left -= span[n++].count;
+    }
+    return n;
+}
+LTXI_FN const float *ltxi_widened(const ltxi_machine *m, const ltxi_kv *kv, const uint8_t *p, int32_t n, float *temp)
+{
+    if (kv->kind == LTX_KV_F32) return (const float *)(const void *)p;
+    m->k->widen(p, kv->kind == LTX_KV_F16, n, temp);
+    return temp;
+}
+/* Scores of the queries of rows [r0, r0 + n) against a span, panel by panel, put in their places of list[query][ld]. */
+LTXI_FN void ltxi_span_scores(const ltxi_attention *a, int32_t head, int32_t r0, int32_t n, const ltxi_span *span, int32_t sinks, float *temp, float *list, size_t ld)
+{
+    const ltxi_kv *kv = a->kv;
+    int32_t end = span->slot + span->count, at, r, g;
+    float *raw = temp + LTXI_CHUNK * kv->pad;
+    const float *base = sinks && a->q_sink != NULL ? a->q_sink : a->q;
+    for (at = span->slot & ~15; at < end; at += LTXI_CHUNK) {
+        int32_t panels = (ltxi_min(end - at, LTXI_CHUNK) + 15) / 16, lo = ltxi_max(at, span->slot), hi = ltxi_min(at + panels * 16, end);
+        const float *k = ltxi_widened(a->m, kv, ltxi_keys(kv, a->c, head, at), panels * 16 * kv->dim, temp);
+        for (r = 0; r < n; r++) for (g = 0; g < a->group; g++) {
+            const float *q = base + (size_t)(r0 + r) * (size_t)a->ld + (size_t)(head * a->group + g) * (size_t)kv->dim;
+            a->m->k->scores(k, q, kv->dim, panels, raw);
+            if (kv->kind == LTX_KV_I8) a->m->k->mulv(raw + (lo - at), a->c->ks + (size_t)head * (size_t)kv->slots + lo, 0, hi - lo);
+            memcpy(list + (size_t)(r * a->group + g) * ld + span->place + (lo - span->slot), raw + (lo - at), (size_t)(hi - lo) * 4);
+        }
+    }
+}
+/* Add p * value over a span. The weights of row r for places [from, to) are at list + shift. */
+LTXI_FN void ltxi_span_values(const ltxi_attention *a, int32_t head, const ltxi_seen *row, int32_t n, const ltxi_span *span, const ltxi_seen *all, float *temp, float *list, size_t ld, float *o)
+{
+    const ltxi_kv *kv = a->kv;
+    int32_t end = span->slot + span->count, at, r, g, is_sink = span->place < all->sinks;
+    for (at = span->slot; at < end; at += LTXI_CHUNK) {
+        int32_t count = ltxi_min(end - at, LTXI_CHUNK);
+        const float *v = ltxi_widened(a->m, kv, ltxi_values(kv, a->c, head, at), count * kv->pad, temp);
+        for (r = 0; r < n; r++) {
+            int32_t place = span->place + at - span->slot, shift = is_sink ? row[r].first - all->first : 0;
+            int32_t from = is_sink ? 0 : ltxi_max(0, all->sinks + row[r].first - all->first - place);
+            int32_t to = ltxi_min(count, is_sink ? row[r].sinks - place : all->sinks + row[r].last + 1 - all->first - place);
+            for (g = 0; g < a->group && from < to; g += 2) {
+                float *p0 = list + (size_t)(r * a->group + g) * ld + place + shift + from, *p1 = g + 1 < a->group ? p0 + ld : p0;
+                float *o0 = o + (size_t)(r * a->group + g) * (size_t)(kv->pad + 16), *o1 = g + 1 < a->group ? o0 + kv->pad + 16 : o0;
+                if (kv->kind == LTX_KV_I8) {
+                    const float *vs = a->c->vs + (size_t)head * (size_t)kv->slots + at + from;
+                    a->m->k->mulv(p0, vs, 0, to - from);
+                    if (p1 != p0) a->m->k->mulv(p1, vs, 0, to - from);
+                }
+                a->m->k->values(v + (size_t)from * (size_t)kv->pad, kv->pad, to - from, p0, p1, o0, o1);
+            }
+        }
+    }
+}
+LTXI_FN void ltxi_attend_job(const ltxi_attention *a, int32_t job, float *scratch)
+{
+    const ltxi_kv *kv = a->kv;
+    const ltxi_kernels *k = a->m->k;
+    int32_t head = job % kv->heads, r0 = job / kv->heads * LTXI_QROWS, n = ltxi_min(LTXI_QROWS, a->rows - r0), r, g, i, n_spans;
+    size_t ld = (size_t)kv->slots, queries = (size_t)n * (size_t)a->group;
+    float *temp = scratch, *list = temp + LTXI_CHUNK * kv->pad + LTXI_CHUNK, *o = list + queries * ld;
+    ltxi_seen row[LTXI_QROWS], all;
+    ltxi_span span[3];
+    for (r = 0; r < n; r++) {
+        row[r].last = a->entry[r0 + r];
+        row[r].sinks = ltxi_min(kv->window > 0 ? kv->sinks : 0, row[r].last + 1);
+        row[r].first = ltxi_first_visible(kv, a->c, row[r].last);
+        if (row[r].sinks == row[r].last + 1) row[r].first = row[r].sinks; /* only sinks so far */
+    }
+    all = row[n - 1]; /* rows ascend, so the last one sees most sinks and the first one the oldest entry */
+    all.first = ltxi_max(row[0].first, all.sinks);
+    if (all.first > all.last) all.first = all.last + 1;
+    for (r = 0; r < n; r++) row[r].first = ltxi_max(row[r].first, all.first);
+    n_spans = ltxi_spans(kv, &all, span);
+    for (i = 0; i < n_spans; i++) ltxi_span_scores(a, head, r0, n, &span[i], span[i].place < all.sinks, temp, list, ld);
+    memset(o, 0, queries * (size_t)(kv->pad + 16) * 4);
+    for (r = 0; r < n; r++) for (g = 0; g < a->group; g++) {
+        size_t query = (size_t)(r * a->group + g);
+        float *p = list + query * ld, *start = p + (row[r].first - all.first);
+        int32_t seen = row[r].sinks + ltxi_max(0, row[r].last + 1 - row[r].first);
+        if (start != p && row[r].sinks > 0) memmove(start, p, (size_t)row[r].sinks * 4); /* close the gap: the order of entries stays */
+        o[query * (size_t)(kv->pad + 16) + (size_t)kv->pad] = k->expsum(start, k->maximum(start, seen), seen, NULL);
+    }
+    for (i = 0; i < n_spans; i++) ltxi_span_values(a, head, row, n, &span[i], &all, temp, list, ld, o);
+    for (r = 0; r < n; r++) for (g = 0; g < a->group; g++) {
+        float *oq = o + (size_t)(r * a->group + g) * (size_t)(kv->pad + 16);
+        k->mulv(oq, NULL, 1.0f / oq[kv->pad], kv->dim);
+        memcpy(a->out + (size_t)(r0 + r) * (size_t)a->out_ld + (size_t)(head * a->group + g) * (size_t)kv->dim, oq, (size_t)kv->dim * 4);
+    }
+}
+LTXI_FN void ltxi_attend_task(void *arg, int32_t index)
+{
+    const ltxi_attention *a = (const ltxi_attention *)arg;
+    int32_t j, end = (int32_t)((int64_t)a->jobs * (index + 1) / a->parts);
+    for (j = (int32_t)((int64_t)a->jobs * index / a->parts); j < end; j++) ltxi_attend_job(a, j, a->scratch + (size_t)index * a->area);
+}
+LTXI_FN void ltxi_attend(ltxi_attention *a)
+{
+    double work = (double)a->rows * (double)a->entry[a->rows - 1] * (double)a->kv->heads * (double)(a->kv->dim * a->group);
+    a->jobs = (a->rows + LTXI_QROWS - 1) / LTXI_QROWS * a->kv->heads;
+    a->parts = work < 65536.0 ? 1 : ltxi_min(a->m->threads, a->jobs);
+    ltxi_parallel(&a->m->pool, ltxi_attend_task, a, a->parts);
+}
+
+/* ==== >>model =============================================================================================
+   Owns the check of a model at the door and its defaults; after it the hot path has no failure. May call: platform, formats.  */
+
+LTXI_FN void ltxi_model_defaults(ltx_model *m)
+{
+    if (m->n_kv_heads == 0) m->n_kv_heads = m->n_heads;
+    if (m->head_dim == 0 && m->n_heads > 0) m->head_dim = m->dim / m->n_heads;
+    if (m->ctx == 0) m->ctx = 512;
+    if (m->rope_dims == 0) m->rope_dims = m->head_dim;
+    if (m->rope_pairs == LTX_ROPE_NONE) m->rope_dims = 0;
+    if (!(m->norm_eps > 0 || m->norm_eps < 0)) m->norm_eps = 1e-5f;
+    if (!(m->rope_theta > 0 || m->rope_theta < 0)) m->rope_theta = 10000.0f;
+    if (!(m->rope_scale > 0 || m->rope_scale < 0)) m->rope_scale = 1.0f;
+    if (!(m->attn_scale > 0 || m->attn_scale < 0)) m->attn_scale = m->head_dim > 0 ? 1.0f / sqrtf((float)m->head_dim) : 1.0f;
+}
+LTXI_FN const ltx_mat *ltxi_head_of(const ltx_model *m) { return m->head.data != NULL ? &m->head : &m->embed; }
+LTXI_FN int ltxi_has_attn(const ltx_layer *l) { return l->wq.data != NULL; }
+LTXI_FN int ltxi_has_ffn(const ltx_layer *l) { return l->w_up.data != NULL; }
+
+/* One tensor: vectors are F32 with one row. rows or cols -1 = any. */
+enum { LTXI_OPTIONAL = 1, LTXI_VECTOR = 2 };
+LTXI_FN ltx_result ltxi_check_mat(const ltx_log *log, int32_t layer, const char *name, const ltx_mat *w, int32_t rows, int32_t cols, int32_t flags)
+{
+    int32_t t = ltxi_trait_of(w->type);
+    if (w->data == NULL) return flags & LTXI_OPTIONAL ? LTX_OK : ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("tensor is missing"), 0, 0);
+    if (t < 0) return ltxi_fail(log, LTX_E_ABSENT, layer, name, LTXI_S("number format is not built in"), LTX_F32, w->type);
+    if (flags & LTXI_VECTOR && w->type != LTX_F32) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("vector has to be F32"), LTX_F32, w->type);
+    if (w->rows < 1 || w->rows > LTX_MAX_DIM || (rows >= 0 && w->rows != rows)) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("rows differ"), rows, w->rows);
+    if (w->cols < 1 || w->cols > LTX_MAX_DIM || (cols >= 0 && w->cols != cols)) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("cols differ"), cols, w->cols);
+    if (w->cols % ltxi_traits[t].block != 0) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("cols are no multiple of the format's block"), ltxi_traits[t].block, w->cols);
+    return LTX_OK;
+}
+LTXI_FN ltx_result ltxi_check_layer(const ltx_log *log, const ltx_model *m, int32_t i)
+{
+    const ltx_layer *l = &m->layers[i];
+    int32_t d = m->dim, q = m->n_heads * m->head_dim, k = m->n_kv_heads * m->head_dim, f = l->w_up.rows, c, opt = LTXI_OPTIONAL, vec = LTXI_VECTOR;
+    int32_t no_attn = l->wq.data == NULL ? LTXI_OPTIONAL : 0, no_ffn = l->w_up.data == NULL ? LTXI_OPTIONAL : 0;
+    ltx_result r;
+    struct { const char *name; const ltx_mat *w; int32_t rows, cols, flags; } t[18];
+    int32_t n = 0;
+#define LTXI_WANT(field, rows_, cols_, flags_) t[n].name = #field; t[n].w = &l->field; t[n].rows = rows_; t[n].cols = cols_; t[n++].flags = flags_
+    LTXI_WANT(attn_norm, 1, d, vec | no_attn); LTXI_WANT(wq, q, d, no_attn); LTXI_WANT(wk, k, d, no_attn); LTXI_WANT(wv, k, d, no_attn); LTXI_WANT(wo, d, q, no_attn);
+    LTXI_WANT(bq, 1, q, vec | opt); LTXI_WANT(bk, 1, k, vec | opt); LTXI_WANT(bv, 1, k, vec | opt); LTXI_WANT(bo, 1, d, vec | opt);
+    LTXI_WANT(q_norm, 1, m->head_dim, vec | opt); LTXI_WANT(k_norm, 1, m->head_dim, vec | opt);
+    LTXI_WANT(ffn_norm, 1, d, vec | no_ffn); LTXI_WANT(w_up, -1, d, no_ffn); LTXI_WANT(w_down, d, no_ffn ? -1 : f, no_ffn); LTXI_WANT(w_gate, no_ffn ? -1 : f, d, opt);
+    LTXI_WANT(b_gate, 1, no_ffn ? -1 : f, vec | opt); LTXI_WANT(b_up, 1, no_ffn ? -1 : f, vec | opt); LTXI_WANT(b_down, 1, d, vec | opt);
+#undef LTXI_WANT
+    for (c = 0; c < n; c++) if ((r = ltxi_check_mat(log, i, t[c].name, t[c].w, t[c].rows, t[c].cols, t[c].flags)) != LTX_OK) return r;
+    if (no_attn && (l->wk.data != NULL || l->wv.data != NULL || l->wo.data != NULL)) return ltxi_fail(log, LTX_E_MODEL, i, "wq", LTXI_S("tensor is missing"), 0, 0);
+    if (no_ffn && (l->w_gate.data != NULL || l->w_down.data != NULL)) return ltxi_fail(log, LTX_E_MODEL, i, "w_up", LTXI_S("tensor is missing"), 0, 0);
+    return LTX_OK;
+}
+LTXI_FN ltx_result ltxi_check_range(const ltx_log *log, const char *name, int64_t low, int64_t high, int64_t got)
+{
+    if (got < low) return ltxi_fail(log, LTX_E_MODEL, -1, name, LTXI_S("too small"), low, got);
+    if (got > high) return ltxi_fail(log, LTX_E_MODEL, -1, name, LTXI_S("too large"), high, got);
+    return LTX_OK;
+}
+LTXI_FN int ltxi_finite_positive(float x) { return x > 0 && x <= FLT_MAX; }
+
+LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
+{
+    ltx_model m;
+    ltx_result r;
+    int32_t i;
+    if (model == NULL) return LTX_E_ARG;
+    m = *model;
+    if ((r = ltxi_check_range(log, "dim", 1, LTX_MAX_DIM, m.dim)) != LTX_OK || (r = ltxi_check_range(log, "n_layers", 1, LTX_MAX_LAYERS, m.n_layers)) != LTX_OK
+        || (r = ltxi_check_range(log, "n_heads", 1, 65536, m.n_heads)) != LTX_OK) return r;
+    ltxi_model_defaults(&m);
+    if ((r = ltxi_check_range(log, "n_kv_heads", 1, m.n_heads, m.n_kv_heads)) != LTX_OK || (r = ltxi_check_range(log, "head_dim", 2, LTXI_MAX_HEAD, m.head_dim)) != LTX_OK
+        || (r = ltxi_check_range(log, "vocab", 1, LTX_MAX_DIM, m.vocab)) != LTX_OK || (r = ltxi_check_range(log, "ctx", 1, LTX_MAX_TOKENS, m.ctx)) != LTX_OK
+        || (r = ltxi_check_range(log, "rope_pairs", 0, LTX_ROPE_NONE, m.rope_pairs)) != LTX_OK || (r = ltxi_check_range(log, "rope_dims", 0, m.head_dim, m.rope_dims)) != LTX_OK
+        || (r = ltxi_check_range(log, "act", 0, LTX_ACT_RELU, m.act)) != LTX_OK || (r = ltxi_check_range(log, "heads * head_dim", 1, LTX_MAX_DIM, (int64_t)m.n_heads * m.head_dim)) != LTX_OK)
+        return r;
+    if (m.n_heads % m.n_kv_heads != 0) return ltxi_fail(log, LTX_E_MODEL, -1, "n_kv_heads", LTXI_S("does not divide n_heads"), m.n_heads, m.n_kv_heads);
+    if (m.head_dim % 2 != 0 || m.rope_dims % 2 != 0) return ltxi_fail(log, LTX_E_MODEL, -1, "head_dim", LTXI_S("head_dim and rope_dims have to be even"), m.head_dim, m.rope_dims);
+    if (!ltxi_finite_positive(m.norm_eps) || !ltxi_finite_positive(m.rope_scale) || !ltxi_finite_positive(m.attn_scale) || !(m.rope_theta >= 1.0f && m.rope_theta <= 1e12f))
+        return ltxi_fail(log, LTX_E_MODEL, -1, "norm_eps, rope_theta, rope_scale or attn_scale", LTXI_S("out of range"), 0, 0);
+    if (m.layers == NULL) return ltxi_fail(log, LTX_E_MODEL, -1, "layers", LTXI_S("missing"), m.n_layers, 0);
+    if ((r = ltxi_check_mat(log, -1, "embed", &m.embed, m.vocab, m.dim, 0)) != LTX_OK || (r = ltxi_check_mat(log, -1, "out_norm", &m.out_norm, 1, m.dim, LTXI_VECTOR)) != LTX_OK
+        || (r = ltxi_check_mat(log, -1, "head", &m.head, m.vocab, m.dim, LTXI_OPTIONAL)) != LTX_OK
+        || (r = ltxi_check_mat(log, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR)) != LTX_OK) return r;
+    for (i = 0; i < m.n_layers; i++) if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
+    return LTX_OK;
+}
+
+/* ==== >>session ===========================================================================================
+   Owns the session: its three blocks, its defaults, the check of plans. May call: everything above.            */
+
+typedef struct ltxi_row {
+    int32_t token, position;
+    int32_t pc;    /* step that it has to run next                                                  */
+    int32_t skip;  /* steps from here on that it does not run (their keys and values may be filled) */
+    int32_t out;   /* row of the logits that it wants, -1 = none                                    */
+    int32_t depth; /* steps that ran before its logits                                              */
+    int32_t slot;  /* its place in ltx_session.x and .angles                                        */
+    uint8_t decided; /* logits are read (or it left): rides along for its keys and values only      */
+    uint8_t filling; /* left under LTX_FILL_PROJECT: goes on by itself to the end of the plan       */
+} ltxi_row;
+
+enum { LTXI_BINS = 16, LTXI_DRAFTS = 64 }; /* levels of confidence in draft statistics; longest draft */
+
+struct ltx_session {
+    ltx_model model;         /* defaults filled in */
+    ltx_session_desc desc;   /* defaults filled in */
+    ltxi_machine m;
+    ltxi_kv   kv;
+    ltx_stats stats;
+    int32_t position, high;  /* next position; highest ever since the last reset (rewinding with a window) */
+    int32_t n_rows, n_caches, n_storage;
+    int32_t ld, q_ld, kv_ld, angle_ld; /* floats between rows of the buffers below */
+    /* state block; R = desc.rows */
+    ltxi_row *rows;          /* [n_rows <= R], positions ascend   */
+    int32_t  *free_slots;    /* [R - n_rows] */
+    float    *x;             /* [R][ld] hidden vectors            */
+    float    *angles;        /* [R][4][angle_ld] cos, sin at the position; cos, sin for the sinks */
+    float    *freq;          /* [2][angle_ld] rope frequencies, high and low part */
+    int16_t  *storage;       /* [n_caches] cache index to row of `caches`, -1 = no memory */
+    ltxi_cache *caches;      /* [n_storage] */
+    ltx_step *full;          /* [n_layers] the plan of all layers */
+    float     hits[LTXI_BINS], tries[LTXI_BINS], round_cost, round_tokens; /* acceptance per confidence; cost of rounds, tokens got */
+    /* scratch block */
+    float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn;
+    ltxi_acts acts;
+    int32_t *batch, *order, *entry, *map, *depths;
+    size_t attn_area;
+};
+
+LTXI_FN int32_t ltxi_cache_of(const ltx_step *st) { return st->cache > 0 ? st->cache - 1 : st->layer; }
+
+/* Everything about a plan except whether its caches have memory. */
+LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const ltx_plan *p)
+{
+    int32_t i, j;
+    if (p->count < 1 || p->count > LTX_MAX_STEPS) return ltxi_fail(log, LTX_E_ARG, -1, "plan.count", LTXI_S("out of range"), LTX_MAX_STEPS, p->count);
+    if (p->fill < 0 || p->fill > LTX_FILL_NONE) return ltxi_fail(log, LTX_E_ARG, -1, "plan.fill", LTXI_S("out of range"), LTX_FILL_NONE, p->fill);
+    for (i = 0; i < p->count; i++) {
+        const ltx_step *st = &p->steps[i];
+        if (st->layer < 0 || st->layer >= m->n_layers) return ltxi_fail(log, LTX_E_ARG, i, "step.layer", LTXI_S("no such layer"), m->n_layers - 1, st->layer);
+        if (st->run < 1 || st->run > (LTX_ATTN | LTX_FFN)) return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("no such branches"), LTX_ATTN | LTX_FFN, st->run);
+        if ((st->run & LTX_ATTN && !ltxi_has_attn(&m->layers[st->layer])) || (st->run & LTX_FFN && !ltxi_has_ffn(&m->layers[st->layer])))
+            return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("the layer lacks this branch"), 0, st->run);
+        if (st->cache < 0 || st->cache > LTX_MAX_STEPS) return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("out of range"), LTX_MAX_STEPS, st->cache);
+        for (j = 0; j < i; j++) if (st->run & p->steps[j].run & LTX_ATTN && ltxi_cache_of(&p->steps[j]) == ltxi_cache_of(st))
+            return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("two steps of the plan share it"), j, ltxi_cache_of(st));
+    }
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_plan_full(const ltx_model *model, ltx_step *steps, int32_t cap, int32_t *count)
+{
+    int32_t i, n = 0;
+    ltx_step st;
+    if (model == NULL || steps == NULL || count == NULL || model->layers == NULL) return LTX_E_ARG;
+    if (cap < model->n_layers) return LTX_E_FULL;
+    for (i = 0; i < model->n_layers; i++) {
+        memset(&st, 0, sizeof st);
+        st.layer = (int16_t)i;
+        st.run = (uint8_t)((ltxi_has_attn(&model->layers[i]) ? LTX_ATTN : 0) | (ltxi_has_ffn(&model->layers[i]) ? LTX_FFN : 0));
+        if (st.run) steps[n++] = st;
+    }
+    *count = n;
+    return LTX_OK;
+}
+
+LTXI_FN int ltxi_in(int32_t low, int32_t x, int32_t high) { return low <= x && x <= high; }
+/* Defaults and ranges of a descriptor; the model is already checked. */
+LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
+{
+    const ltx_log *log = &d->log;
+    if (d->guard_head != 0 || d->guard_tail != 0) return ltxi_fail(log, LTX_E_ARG, -1, "guard", LTXI_S("descriptor was not zero-initialised"), 0, 1);
+    if (d->ctx == 0) d->ctx = m->ctx;
+    if (d->rows == 0) d->rows = 32;
+    if (d->logits_rows == 0) d->logits_rows = 1;
+    if (d->kv == LTX_KV_AUTO) d->kv = LTX_KV_F16;
+    if (d->threads == 0) d->threads = 1;
+    if (!(d->draft.row_cost > 0)) d->draft.row_cost = 0.15f;
+    if (!ltxi_in(1, d->ctx, LTX_MAX_TOKENS)) return ltxi_fail(log, LTX_E_ARG, -1, "ctx", LTXI_S("out of range"), LTX_MAX_TOKENS, d->ctx);
+    if (!ltxi_in(1, d->rows, 65536)) return ltxi_fail(log, LTX_E_ARG, -1, "rows", LTXI_S("out of range"), 65536, d->rows);
+    if (!ltxi_in(1, d->logits_rows, d->rows)) return ltxi_fail(log, LTX_E_ARG, -1, "logits_rows", LTXI_S("out of range"), d->rows, d->logits_rows);
+    if (!ltxi_in(LTX_KV_F32, d->kv, LTX_KV_I8)) return ltxi_fail(log, LTX_E_ARG, -1, "kv", LTXI_S("out of range"), LTX_KV_I8, d->kv);
+    if (!ltxi_in(0, d->window, LTX_MAX_TOKENS)) return ltxi_fail(log, LTX_E_ARG, -1, "window", LTXI_S("out of range"), LTX_MAX_TOKENS, d->window);
+    if (!ltxi_in(0, d->sinks, d->window > 0 ? LTX_MAX_TOKENS : 0)) return ltxi_fail(log, LTX_E_ARG, -1, "sinks", LTXI_S("out of range, or no window"), d->window, d->sinks);
+    if (!ltxi_in(0, d->draft_max, ltxi_min(LTXI_DRAFTS, d->rows - 1))) return ltxi_fail(log, LTX_E_ARG, -1, "draft_max", LTXI_S("out of range"), ltxi_min(LTXI_DRAFTS, d->rows - 1), d->draft_max);
+    if (!ltxi_in(1, d->threads, 1024)) return ltxi_fail(log, LTX_E_ARG, -1, "threads", LTXI_S("out of range"), 1024, d->threads);
+    if (!ltxi_in(0, d->isa, LTX_ISA_COUNT - 1)) return ltxi_fail(log, LTX_E_ARG, -1, "isa", LTXI_S("out of range"), LTX_ISA_COUNT - 1, d->isa);
+    return LTX_OK;
+}
+LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_policy *p)
+{
+    if (!ltxi_in(0, p->rule, LTX_EXIT_ASK) || (p->rule == LTX_EXIT_ASK && p->gate == NULL) || p->threshold != p->threshold)
+        return ltxi_fail(log, LTX_E_ARG, -1, "policy", LTXI_S("unknown rule, no callback or threshold not a number"), LTX_EXIT_ASK, p->rule);
+    return LTX_OK;
+}
+LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_draft *d, int32_t steps, int32_t draft_max)
+{
+    if (d->exit == 0) return LTX_OK;
+    if (!ltxi_in(1, d->exit, steps - 1)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.exit", LTXI_S("out of range"), steps - 1, d->exit);
+    if (draft_max < 1 || !ltxi_in(0, d->length, draft_max)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.length", LTXI_S("more than draft_max"), draft_max, d->length);
+    if (d->stop != d->stop || d->row_cost != d->row_cost) return ltxi_fail(log, LTX_E_ARG, -1, "draft", LTXI_S("not a number"), 0, 0);
+    return LTX_OK;
+}
+
+/* Shapes that follow from a resolved model and descriptor. */
+LTXI_FN void ltxi_session_shape(ltx_session *s)
+{
+    const ltx_model *m = &s->model;
+    const ltx_session_desc *d = &s->desc;
+    int32_t widest = ltxi_max(m->dim, m->n_heads * m->head_dim), i;
+    ltxi_kv *kv = &s->kv;
+    for (i = 0; i < m->n_layers; i++) if (ltxi_has_ffn(&m->layers[i])) widest = ltxi_max(widest, m->layers[i].w_up.rows);
+    s->ld = ltxi_round_up(widest, LTXI_BLOCK);
+    s->q_ld = m->n_heads * m->head_dim;
+    s->kv_ld = m->n_kv_heads * m->head_dim;
+    s->angle_ld = ltxi_round_up(m->rope_dims, 16);
+    kv->heads = m->n_kv_heads; kv->dim = m->head_dim; kv->pad = ltxi_round_up(m->head_dim, 16);
+    kv->kind = d->kv; kv->bytes = d->kv == LTX_KV_F32 ? 4 : d->kv == LTX_KV_F16 ? 2 : 1;
+    kv->window = d->window; kv->sinks = d->sinks;
+    /* a batch of `rows` after a rewind of `rows` still finds the whole window */
+    kv->ring = d->window > 0 ? d->window + d->rows : d->ctx;
+    kv->slots = ltxi_round_up(kv->ring + kv->sinks, 16);
+}
+/* The plan that decides which caches exist. */
+LTXI_FN void ltxi_session_caches(ltx_session *s)
+{
+    const ltx_plan *p = &s->desc.plan;
+    int32_t i;
+    s->n_caches = 0; s->n_storage = 0;
+    if (p->steps == NULL) {
+        for (i = 0; i < s->model.n_layers; i++) s->n_storage += ltxi_has_attn(&s->model.layers[i]);
+        s->n_caches = s->model.n_layers;
+    } else for (i = 0; i < p->count; i++) if (p->steps[i].run & LTX_ATTN) {
+        s->n_caches = ltxi_max(s->n_caches, ltxi_cache_of(&p->steps[i]) + 1);
+        s->n_storage++;
+    }
+}
+LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *cache, ltxi_arena *scratch)
+{
+    const ltx_session_desc *d = &s->desc;
+    size_t r = (size_t)d->rows, x = ltxi_mul(r, (size_t)s->ld), vocab = (size_t)s->model.vocab;
+    size_t logits = (size_t)ltxi_max(d->logits_rows, d->draft_max > 0 ? d->draft_max + 1 : 0);
+    int32_t i;
+    ltxi_cache none;
+    ltxi_take(state, 1, sizeof *s); /* the session itself, first */
+    s->rows = (ltxi_row *)ltxi_take(state, r, sizeof *s->rows);
+    s->free_slots = (int32_t *)ltxi_take(state, r, 4);
+    s->x = (float *)ltxi_take(state, x, 4);
+    s->angles = (float *)ltxi_take(state, ltxi_mul(r, 4), ltxi_mul((size_t)s->angle_ld, 4));
+    s->freq = (float *)ltxi_take(state, 2, (size_t)s->angle_ld * 4);
+    s->storage = (int16_t *)ltxi_take(state, (size_t)s->n_caches, 2);
+    s->caches = (ltxi_cache *)ltxi_take(state, (size_t)s->n_storage, sizeof *s->caches);
+    s->full = (ltx_step *)ltxi_take(state, (size_t)s->model.n_layers, sizeof *s->full);
+    for (i = 0; i < s->n_storage; i++) ltxi_cache_place(cache, &s->kv, cache->base != NULL ? &s->caches[i] : &none);
+    s->xn = (float *)ltxi_take(scratch, x, 4);
+    s->att = (float *)ltxi_take(scratch, x, 4);
+    s->up = (float *)ltxi_take(scratch, x, 4);
+    s->y = (float *)ltxi_take(scratch, x, 4);
+    s->before = (float *)ltxi_take(scratch, x, 4);
+    s->q = (float *)ltxi_take(scratch, ltxi_mul(r, (size_t)s->q_ld), 4);
+    s->q_sink = (float *)ltxi_take(scratch, d->sinks > 0 ? ltxi_mul(r, (size_t)s->q_ld) : 0, 4);
+    s->k = (float *)ltxi_take(scratch, ltxi_mul(r, (size_t)s->kv_ld), 4);
+    s->v = (float *)ltxi_take(scratch, ltxi_mul(r, (size_t)s->kv_ld), 4);
+    s->logits = (float *)ltxi_take(scratch, ltxi_mul(logits, vocab), 4);
+    s->probs = (float *)ltxi_take(scratch, ltxi_mul((size_t)d->draft_max + 1, vocab), 4);
+    s->order = (int32_t *)ltxi_take(scratch, vocab, 4);
+    s->batch = (int32_t *)ltxi_take(scratch, r, 4 * 3);
+    s->entry = (int32_t *)ltxi_take(scratch, r, 4);
+    s->map = (int32_t *)ltxi_take(scratch, r, 4);
+    s->depths = (int32_t *)ltxi_take(scratch, r, 4);
+    ltxi_acts_place(scratch, &s->acts, d->rows, s->ld);
+    s->attn_area = ltxi_attention_area(&s->kv, d->rows, s->model.n_heads / s->model.n_kv_heads);
+    s->attn = (float *)ltxi_take(scratch, ltxi_mul((size_t)d->threads, s->attn_area), 4);
+}
+/* Check and resolve into *s everything that need and init have in common. */
+LTXI_FN ltx_result ltxi_session_resolve(const ltx_model *model, const ltx_session_desc *desc, ltx_session *s)
+{
+    ltx_result r;
+    if (model == NULL || desc == NULL) return LTX_E_ARG;
+    memset(s, 0, sizeof *s);
+    s->desc = *desc;
+    if ((r = ltx_model_check(model, &desc->log)) != LTX_OK) return r;
+    s->model = *model;
+    ltxi_model_defaults(&s->model);
+    if ((r = ltxi_desc_resolve(&s->model, &s->desc)) != LTX_OK) return r;
+    if (desc->plan.steps != NULL && (r = ltxi_plan_check(&desc->log, &s->model, &desc->plan)) != LTX_OK) return r;
+    if (desc->plan.steps == NULL && !ltxi_in(0, desc->plan.fill, LTX_FILL_NONE)) return ltxi_fail(&desc->log, LTX_E_ARG, -1, "plan.fill", LTXI_S("out of range"), LTX_FILL_NONE, desc->plan.fill);
+    ltxi_session_shape(s);
+    ltxi_session_caches(s);
+    return LTX_OK;
+}
+LTXI_FN void ltxi_needs(ltx_session *s, ltx_session_needs *out)
+{
+    ltxi_arena state = { NULL, 0 }, cache = { NULL, 0 }, scratch = { NULL, 0 };
+    ltxi_session_place(s, &state, &cache, &scratch);
+    out->state.size = state.used; out->cache.size = cache.used; out->scratch.size = scratch.used;
+    out->state.align = out->cache.align = out->scratch.align = LTXI_ALIGN;
+}
+LTX_API ltx_result ltx_session_need(const ltx_model *model, const ltx_session_desc *desc, ltx_session_needs *out)
+{
+    ltx_session s;
+    ltx_session_needs n;
+    ltx_result r = ltxi_session_resolve(model, desc, &s);
+    if (r != LTX_OK || out == NULL) return r != LTX_OK ? r : LTX_E_ARG;
+    ltxi_needs(&s, &n);
+    if (n.state.size == SIZE_MAX || n.cache.size == SIZE_MAX || n.scratch.size == SIZE_MAX)
+        return ltxi_fail(&desc->log, LTX_E_ARG, -1, "session", LTXI_S("size overflows"), 0, 0);
+    *out = n;
+    return LTX_OK;
+}
+
+/* Double arithmetic for init: products pass through memory, so that no compiler fuses them. */
+LTXI_FN double ltxi_dmul(double a, double b) { volatile double p = a * b; return p; }
+LTXI_FN double ltxi_dlog(double x) /* x >= 1: halve, then 2 atanh((x-1)/(x+1)) as a series */
+{
+    double n = 0, s, z, term, sum = 0;
+    int32_t i;
+    while (x > 1.5) { x = x / 2; n = n + 1; }
+    s = (x - 1) / (x + 1);
+    z = ltxi_dmul(s, s);
+    for (i = 0, term = s; i < 20; i++, term = ltxi_dmul(term, z)) sum = sum + term / (double)(2 * i + 1);
+    return ltxi_dmul(n, 0.69314718055994530942) + 2 * sum;
+}
+LTXI_FN double ltxi_dexp_neg(double x) /* exp(-x), x >= 0: series on x / 2^k, then squared k times */
+{
+    double term = 1, sum = 1;
+    int32_t k = 0, i;
+    while (x > 0.125) { x = x / 2; k++; }
+    for (i = 1; i < 14; i++) { term = ltxi_dmul(term, -x) / (double)i; sum = sum + term; }
+    for (; k > 0; k--) sum = ltxi_dmul(sum, sum);
+    return sum;
+}
+/* freq[i] = theta^(-2i/dims) / (scale factor_i), as the sum of two floats */
+LTXI_FN void ltxi_frequencies(const ltx_model *m, float *high, float *low, int32_t ld)
+{
+    int32_t i;
+    double ln = ltxi_dlog((double)m->rope_theta), f;
+    for (i = 0; i < ld; i++) high[i] = low[i] = 0.0f;
+    for (i = 0; i < m->rope_dims / 2; i++) {
+        f = ltxi_dexp_neg(ltxi_dmul(ln, 2.0 * (double)i / (double)m->rope_dims)) / (double)m->rope_scale;
+        if (m->rope_factors.data != NULL) f = f / (double)ltxi_le_float((const uint8_t *)m->rope_factors.data + (size_t)i * 4);
+        high[i] = (float)f;
+        low[i] = (float)(f - (double)high[i]);
+    }
+}
+LTXI_FN int ltxi_flushes_denormals(void)
+{
+    volatile float tiny = FLT_MIN, half = 0.5f, product = tiny * half;
+    return !(product > 0);
+}
+
+LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
+{
+    ltx_session_needs need;
+    ltxi_arena state = { NULL, 0 }, cache = { NULL, 0 }, arena = { NULL, 0 };
+    ltx_session moved;
+    if (s == NULL) return LTX_E_ARG;
+    moved = *s;
+    ltxi_needs(&moved, &need);
+    if (ltxi_block_ok(&need.scratch, &scratch) != LTX_OK) return LTX_E_MEM;
+    arena.base = (uint8_t *)scratch.ptr;
+    moved = *s;
+    ltxi_session_place(&moved, &state, &cache, &arena);
+    moved.rows = s->rows; moved.free_slots = s->free_slots; moved.x = s->x; moved.angles = s->angles;
+    moved.freq = s->freq; moved.storage = s->storage; moved.caches = s->caches; moved.full = s->full;
+    *s = moved;
+    return LTX_OK;
+}
+
+/* Point desc.plan at real steps and count them. */
+LTXI_FN void ltxi_plan_resolve(ltx_session *s, ltx_plan *p)
+{
+    if (p->steps != NULL) return;
+    ltx_plan_full(&s->model, s->full, s->model.n_layers, &p->count);
+    p->steps = s->full;
+}
+LTXI_FN void ltxi_session_start(ltx_session *s)
+{
+    int32_t i, next = 0;
+    for (i = 0; i < s->n_caches; i++) s->storage[i] = -1;
+    for (i = 0; i < s->desc.plan.count; i++) if (s->desc.plan.steps[i].run & LTX_ATTN) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
+    for (i = 0; i < s->desc.rows; i++) s->free_slots[i] = s->desc.rows - 1 - i;
+    ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
+    for (i = 0; i < LTXI_BINS; i++) { /* as if a confidence of p had been right p of the time, twice */
+        s->tries[i] = 2.0f;
+        s->hits[i] = 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS;
+    }
+    s->round_cost = s->round_tokens = 1.0f;
+}
+LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_desc *desc, const ltx_session_mems *mem, ltx_session **out)
+{
+    ltx_session s, *p;
+    ltx_session_needs need;
+    ltxi_arena state, cache, scratch;
+    ltx_result r = ltxi_session_resolve(model, desc, &s);
+    if (r != LTX_OK || mem == NULL || out == NULL) return r != LTX_OK ? r : LTX_E_ARG;
+    ltxi_needs(&s, &need);
+    if (ltxi_block_ok(&need.state, &mem->state) != LTX_OK) return ltxi_fail(&desc->log, LTX_E_MEM, -1, "state", LTXI_S("block too small or misaligned"), (int64_t)need.state.size, (int64_t)mem->state.size);
+    if (ltxi_block_ok(&need.cache, &mem->cache) != LTX_OK) return ltxi_fail(&desc->log, LTX_E_MEM, -1, "cache", LTXI_S("block too small or misaligned"), (int64_t)need.cache.size, (int64_t)mem->cache.size);
+    if (ltxi_block_ok(&need.scratch, &mem->scratch) != LTX_OK) return ltxi_fail(&desc->log, LTX_E_MEM, -1, "scratch", LTXI_S("block too small or misaligned"), (int64_t)need.scratch.size, (int64_t)mem->scratch.size);
+#ifndef LTX_ALLOW_FAST_MATH
+    if (ltxi_flushes_denormals()) return ltxi_fail(&desc->log, LTX_E_HOST, -1, "host", LTXI_S("denormals are flushed to zero"), 0, 0);
+#endif
+    s.desc.isa = ltxi_isa_best(s.desc.isa);
+    if (s.desc.isa < 0) return ltxi_fail(&desc->log, LTX_E_ABSENT, -1, "isa", LTXI_S("not on this machine or not built in"), desc->isa, (int64_t)ltx_isa_mask());
+    state.base = (uint8_t *)mem->state.ptr; cache.base = (uint8_t *)mem->cache.ptr; scratch.base = (uint8_t *)mem->scratch.ptr;
+    state.used = cache.used = scratch.used = 0;
+    ltxi_session_place(&s, &state, &cache, &scratch);
+    ltxi_plan_resolve(&s, &s.desc.plan);
+    s.m.k = ltxi_kernels_of(s.desc.isa); s.m.pool = s.desc.pool; s.m.threads = s.desc.threads;
+    if ((r = ltxi_policy_check(&desc->log, &s.desc.policy)) != LTX_OK || (r = ltxi_draft_check(&desc->log, &s.desc.draft, s.desc.plan.count, s.desc.draft_max)) != LTX_OK) return r;
+    ltxi_session_start(&s);
+    p = (ltx_session *)mem->state.ptr;
+    *p = s;
+    *out = p;
+    return LTX_OK;
+}
+LTX_API void ltx_session_desc_used(const ltx_session *s, ltx_session_desc *out) { *out = s->desc; }
+LTX_API int32_t ltx_position(const ltx_session *s) { return s->position; }
+LTX_API void ltx_session_stats(const ltx_session *s, ltx_stats *out) { *out = s->stats; out->weight_bytes = s->m.weight_bytes; }
+LTX_API void ltx_stats_reset(ltx_session *s) { memset(&s->stats, 0, sizeof s->stats); s->m.weight_bytes = 0; }
+
+/* ==== >>engine ============================================================================================
+   Owns rows and the one loop that takes them through steps: pick the lowest step that a row has to run, run all rows that are
+   there as one batch, ask the gates, go on until nobody has to. Everything else (prefill, decoding, early exit, deferral,
+   drafting and verifying) is a way of setting rows up. May call: everything above.                              */
+
+enum { LTXI_NO_STEP = -1 };
+typedef struct ltxi_goal {
+    int32_t pause; /* rows stop before this step, still undecided, with logits read there; LTXI_NO_STEP = none */
+    int32_t ask;   /* ask the policy's rule at gates                                                          */
+} ltxi_goal;
+
+LTXI_FN float *ltxi_hidden(const ltx_session *s, const ltxi_row *r) { return s->x + (size_t)r->slot * (size_t)s->ld; }
+LTXI_FN float *ltxi_angles(const ltx_session *s, const ltxi_row *r, int32_t sink) { return s->angles + ((size_t)r->slot * 4 + (size_t)sink * 2) * (size_t)s->angle_ld; }
+
+/* cos and sin at a position, in the form that the rope kernel wants */
+LTXI_FN void ltxi_rope_angles(const ltxi_kernels *k, const float *freq, int32_t ld, int32_t dims, int32_t halves, int32_t position, float *cosine)
+{
+    float *sine = cosine + ld;
+    int32_t i;
+    if (dims == 0) return;
+    k->sincos(freq, freq + ld, (float)position, ltxi_round_up(dims / 2, 16), sine, cosine);
+    for (i = dims / 2 - 1; i >= 0 && !halves; i--) {
+        cosine[2 * i] = cosine[2 * i + 1] = cosine[i];
+        sine[2 * i + 1] = sine[i];
+        sine[2 * i] = -sine[i];
+    }
+}
+LTXI_FN ltxi_row *ltxi_add_row(ltx_session *s, int32_t token, const float *embed, int32_t out)
+{
+    ltxi_row *r = &s->rows[s->n_rows];
+    const ltx_model *m = &s->model;
+    memset(r, 0, sizeof *r);
+    r->token = token; r->position = s->position; r->out = out;
+    r->slot = s->free_slots[s->desc.rows - 1 - s->n_rows];
+    s->n_rows++;
+    s->position++;
+    s->high = ltxi_max(s->high, s->position);
+    s->stats.tokens++;
+    if (embed != NULL) memcpy(ltxi_hidden(s, r), embed, (size_t)m->dim * 4);
+    else ltx_dequantize(m->embed.type, (const uint8_t *)m->embed.data + (size_t)token * ltx_row_bytes(m->embed.type, m->dim), m->dim, ltxi_hidden(s, r));
+    ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, r->position, ltxi_angles(s, r, 0));
+    if (s->kv.sinks > 0) ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, ltxi_min(r->position, s->kv.sinks + s->kv.window - 1), ltxi_angles(s, r, 1));
+    return r;
+}
+/* Drop rows that are marked done (pc past the plan) or lie at or after a position; the order stays. */
+LTXI_FN void ltxi_drop_rows(ltx_session *s, int32_t position)
+{
+    int32_t i, n = 0;
+    for (i = 0; i < s->n_rows; i++) {
+        if (s->rows[i].pc < s->desc.plan.count && s->rows[i].position < position) { s->rows[n++] = s->rows[i]; continue; }
+        s->free_slots[s->desc.rows - 1 - (s->n_rows - 1 - (i - n))] = s->rows[i].slot;
+    }
+    s->n_rows = n;
+}
+
+LTXI_FN void ltxi_rmsnorm(const ltxi_kernels *k, const float *x, const void *w, int32_t n, float eps, float *y)
+{
+    float mean = k->dot(x, x, n) / (float)n;
+    k->norm(x, 1.0f / sqrtf(mean + eps), (const uint8_t *)w, n, y);
+}
+/* Normed hidden vectors of rows idx[0..n) into xn, quantized if the jobs want that; then the jobs. */
+LTXI_FN void ltxi_norm_rows(ltx_session *s, const ltx_mat *norm, const int32_t *idx, int32_t n)
+{
+    int32_t i;
+    for (i = 0; i < n; i++) ltxi_rmsnorm(s->m.k, ltxi_hidden(s, &s->rows[idx[i]]), norm->data, s->model.dim, s->model.norm_eps, s->xn + (size_t)i * (size_t)s->ld);
+}
+LTXI_FN ltxi_job ltxi_job_of(const ltx_mat *w, const ltx_mat *bias, float *y, int32_t ld)
+{
+    ltxi_job j;
+    j.w = w; j.bias = bias; j.y = y; j.ld = ld; j.map = NULL;
+    return j;
+}
+LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
+{
+    s->acts.f = x;
+    ltxi_prepare(&s->m, &s->acts, rows, jobs, n_jobs);
+    ltxi_multiply(&s->m, &s->acts, rows, jobs, n_jobs);
+}
+LTXI_FN void ltxi_add_branch(ltx_session *s, const int32_t *idx, int32_t n, float scale) /* hidden += scale y */
+{
+    int32_t i;
+    if (!(scale > 0 || scale < 0)) scale = 1.0f;
+    for (i = 0; i < n; i++) s->m.k->axpy(ltxi_hidden(s, &s->rows[idx[i]]), s->y + (size_t)i * (size_t)s->ld, scale, s->model.dim);
+}
+
+/* Per-head norm, rotation and, for queries, the scale of the scores. */
+LTXI_FN void ltxi_finish_heads(ltx_session *s, float *x, int32_t heads, const ltx_mat *norm, const float *angles, float scale)
+{
+    const ltx_model *m = &s->model;
+    int32_t h;
+    for (h = 0; h < heads; h++, x += m->head_dim) {
+        if (norm->data != NULL) ltxi_rmsnorm(s->m.k, x, norm->data, m->head_dim, m->norm_eps, x);
+        if (m->rope_dims > 0) s->m.k->rope(x, angles, angles + s->angle_ld, m->rope_dims / 2, m->rope_pairs == LTX_ROPE_HALVES);
+    }
+    if (scale != 1.0f) s->m.k->mulv(x - (size_t)heads * (size_t)m->head_dim, NULL, scale, heads * m->head_dim);
+}
+LTXI_FN void ltxi_finish_row(ltx_session *s, const ltx_layer *l, const ltxi_row *r, int32_t i, int32_t full)
+{
+    const ltx_model *m = &s->model;
+    float *q = s->q + (size_t)i * (size_t)s->q_ld;
+    ltxi_finish_heads(s, s->k + (size_t)i * (size_t)s->kv_ld, m->n_kv_heads, &l->k_norm, ltxi_angles(s, r, 0), 1.0f);
+    if (!full) return;
+    if (s->kv.sinks > 0) {
+        memcpy(s->q_sink + (size_t)i * (size_t)s->q_ld, q, (size_t)s->q_ld * 4);
+        ltxi_finish_heads(s, s->q_sink + (size_t)i * (size_t)s->q_ld, m->n_heads, &l->q_norm, ltxi_angles(s, r, 1), m->attn_scale);
+    }
+    ltxi_finish_heads(s, q, m->n_heads, &l->q_norm, ltxi_angles(s, r, 0), m->attn_scale);
+}
+/* Append keys and values in order of position. idx holds `full` rows that attend, then rows that only fill; both ascend. */
+LTXI_FN void ltxi_append_rows(ltx_session *s, ltxi_cache *c, const int32_t *idx, int32_t full, int32_t n)
+{
+    int32_t a = 0, b = full, i;
+    while (a < full || b < n) {
+        i = b >= n || (a < full && idx[a] < idx[b]) ? a++ : b++;
+        s->entry[i] = ltxi_append(s->m.k, &s->kv, c, s->rows[idx[i]].position, s->k + (size_t)i * (size_t)s->kv_ld, s->v + (size_t)i * (size_t)s->kv_ld);
+    }
+}
+LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t n)
+{
+    ltxi_attention a;
+    int32_t i, first;
+    a.m = &s->m; a.kv = &s->kv; a.c = c; a.q = s->q; a.q_sink = s->kv.sinks > 0 ? s->q_sink : NULL; a.out = s->att;
+    a.entry = s->entry; a.rows = n; a.ld = s->q_ld; a.out_ld = s->ld; a.group = s->model.n_heads / s->model.n_kv_heads; a.scratch = s->attn; a.area = s->attn_area;
+    ltxi_attend(&a);
+    for (i = 0; i < n; i++) {
+        first = ltxi_first_visible(&s->kv, c, s->entry[i]);
+        first = ltxi_min(s->kv.window > 0 ? s->kv.sinks : 0, s->entry[i] + 1) + ltxi_max(0, s->entry[i] + 1 - first);
+        s->stats.attended += (uint64_t)first;
+        if (i % LTXI_QROWS == LTXI_QROWS - 1 || i == n - 1) s->stats.kv_bytes += (uint64_t)first * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
+    }
+}
+LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t full, int32_t n)
+{
+    const ltx_layer *l = &s->model.layers[st->layer];
+    ltxi_cache *c = &s->caches[s->storage[ltxi_cache_of(st)]];
+    ltxi_job jobs[3], out = ltxi_job_of(&l->wo, &l->bo, s->y, s->ld);
+    int32_t i;
+    ltxi_norm_rows(s, &l->attn_norm, idx, n);
+    jobs[0] = ltxi_job_of(&l->wk, &l->bk, s->k, s->kv_ld);
+    jobs[1] = ltxi_job_of(&l->wv, &l->bv, s->v, s->kv_ld);
+    jobs[2] = ltxi_job_of(&l->wq, &l->bq, s->q, s->q_ld);
+    s->acts.f = s->xn;
+    ltxi_prepare(&s->m, &s->acts, n, jobs, 3);
+    ltxi_multiply(&s->m, &s->acts, n, jobs, full == n ? 3 : 2);
+    if (full < n && full > 0) ltxi_multiply(&s->m, &s->acts, full, &jobs[2], 1);
+    for (i = 0; i < n; i++) ltxi_finish_row(s, l, &s->rows[idx[i]], i, i < full);
+    ltxi_append_rows(s, c, idx, full, n);
+    s->stats.fill_rows += (uint64_t)(n - full);
+    if (full == 0) return;
+    s->stats.attn_rows += (uint64_t)full;
+    ltxi_attend_rows(s, c, full);
+    ltxi_project(s, s->att, full, &out, 1);
+    ltxi_add_branch(s, idx, full, st->attn_scale);
+}
+LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
+{
+    static const int32_t acts[] = { LTX_FN_SILU, LTX_FN_GELU, -1 };
+    const ltx_layer *l = &s->model.layers[st->layer];
+    int32_t i, gated = l->w_gate.data != NULL, f = l->w_up.rows;
+    ltxi_job jobs[2], out = ltxi_job_of(&l->w_down, &l->b_down, s->y, s->ld);
+    ltxi_norm_rows(s, &l->ffn_norm, idx, n);
+    jobs[0] = ltxi_job_of(&l->w_up, &l->b_up, s->up, s->ld);
+    jobs[1] = ltxi_job_of(&l->w_gate, &l->b_gate, s->att, s->ld);
+    ltxi_project(s, s->xn, n, jobs, gated ? 2 : 1);
+    for (i = 0; i < n; i++) {
+        float *u = s->up + (size_t)i * (size_t)s->ld, *g = gated ? s->att + (size_t)i * (size_t)s->ld : u;
+        s->m.k->map(acts[s->model.act], g, f, g);
+        if (gated) s->m.k->mulv(u, g, 0, f);
+    }
+    ltxi_project(s, s->up, n, &out, 1);
+    ltxi_add_branch(s, idx, n, st->ffn_scale);
+    s->stats.ffn_rows += (uint64_t)n;
+}
+
+/* Logits of rows idx[0..n) into their places; LTX_E_NAN if one is not finite. */
+LTXI_FN ltx_result ltxi_head(ltx_session *s, const int32_t *idx, int32_t n)
+{
+    const ltx_mat *w = ltxi_head_of(&s->model);
+    ltxi_job job = ltxi_job_of(w, NULL, s->logits, s->model.vocab);
+    int32_t i;
+    if (n == 0) return LTX_OK;
+    ltxi_norm_rows(s, &s->model.out_norm, idx, n);
+    for (i = 0; i < n; i++) s->map[i] = s->rows[idx[i]].out;
+    job.map = s->map;
+    ltxi_project(s, s->xn, n, &job, 1);
+    s->stats.head_rows += (uint64_t)n;
+    for (i = 0; i < n; i++) {
+        const float *v = s->logits + (size_t)s->map[i] * (size_t)s->model.vocab;
+        if (s->m.k->zero(v, s->model.vocab) != 0.0f) return ltxi_fail(&s->desc.log, LTX_E_NAN, s->rows[idx[i]].pc, "logits", LTXI_S("not finite at a position"), 0, s->rows[idx[i]].position);
+    }
+    return LTX_OK;
+}
+
+
+LTXI_FN int32_t ltxi_argmax(const ltxi_kernels *k, const float *x, int32_t n) /* lowest index of the maximum */
+{
+    float m = k->maximum(x, n);
+    int32_t i;
+    for (i = 0; i < n - 1 && x[i] != m; i++) { }
+    return i;
+}
+/* What a row's logits say: largest probability, its lead over the second, entropy in nats. probs [vocab] is scratch. */
+typedef struct ltxi_sure { float prob, margin, entropy; int32_t token; } ltxi_sure;
+LTXI_FN ltxi_sure ltxi_how_sure(const ltxi_kernels *k, const float *logits, float *probs, int32_t n)
+{
+    ltxi_sure r;
+    float max, second, sum, weighted;
+    r.token = ltxi_argmax(k, logits, n);
+    memcpy(probs, logits, (size_t)n * 4);
+    max = logits[r.token];
+    sum = k->expsum(probs, max, n, &weighted);
+    probs[r.token] = 0.0f;
+    second = k->maximum(probs, n);
+    r.prob = 1.0f / sum;
+    r.margin = (1.0f - second) / sum;
+    r.entropy = ltxi_log(sum) - weighted / sum;
+    return r;
+}
+
+/* The rule at a gate, for one row: steps to skip, LTX_LEAVE or LTX_STOP. */
+LTXI_FN int32_t ltxi_ask(ltx_session *s, ltxi_row *r, int32_t step)
+{
+    const ltx_policy *p = &s->desc.policy;
+    const float *logits = s->logits + (size_t)r->out * (size_t)s->model.vocab, *before = s->before + (size_t)r->slot * (size_t)s->ld;
+    float *x = ltxi_hidden(s, r);
+    ltxi_sure sure;
+    ltx_view view;
+    float norms;
+    switch (p->rule) {
+    case LTX_EXIT_ALWAYS: return LTX_LEAVE;
+    case LTX_EXIT_ASK:
+        view.step = step; view.layer = s->desc.plan.steps[step].layer; view.position = r->position; view.token = r->token;
+        view.dim = s->model.dim; view.vocab = s->model.vocab; view.hidden = x; view.before = before; view.logits = p->want_logits ? logits : NULL;
+        return p->gate(p->user, &view);
+    case LTX_EXIT_COSINE:
+        norms = s->m.k->dot(x, x, s->model.dim) * s->m.k->dot(before, before, s->model.dim);
+        return s->m.k->dot(x, before, s->model.dim) / sqrtf(norms) >= p->threshold ? LTX_LEAVE : LTX_GO;
+    default:
+        sure = ltxi_how_sure(s->m.k, logits, s->probs, s->model.vocab);
+        if (p->rule == LTX_EXIT_ENTROPY) return sure.entropy <= p->threshold ? LTX_LEAVE : LTX_GO;
+        return (p->rule == LTX_EXIT_MARGIN ? sure.margin : sure.prob) >= p->threshold ? LTX_LEAVE : LTX_GO;
+    }
+}
+LTXI_FN int ltxi_rule_reads_logits(const ltx_policy *p)
+{
+    return p->rule == LTX_EXIT_PROB || p->rule == LTX_EXIT_MARGIN || p->rule == LTX_EXIT_ENTROPY || (p->rule == LTX_EXIT_ASK && p->want_logits);
+}
+LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n, int32_t step)
+{
+    const ltx_policy *p = &s->desc.policy;
+    ltx_view view;
+    int32_t i;
+    if (p->tap == NULL) return LTX_OK;
+    for (i = 0; i < n; i++) {
+        const ltxi_row *r = &s->rows[idx[i]];
+        view.step = step; view.layer = step < 0 ? -1 : s->desc.plan.steps[step].layer; view.position = r->position; view.token = r->token;
+        view.dim = s->model.dim; view.vocab = s->model.vocab; view.hidden = ltxi_hidden(s, r); view.before = NULL; view.logits = NULL;
+        if (p->tap(p->user, &view) == LTX_STOP) return LTX_E_STOPPED;
+    }
+    return LTX_OK;
+}
+
+/* A row leaves after `step`: what becomes of its missing keys and values is the plan's choice. */
+LTXI_FN void ltxi_leave(ltx_session *s, ltxi_row *r, int32_t step)
+{
+    r->decided = 1;
+    r->depth = step + 1;
+    s->depths[r->out] = r->depth;
+    s->stats.exits++;
+    if (s->desc.plan.fill == LTX_FILL_PROJECT) r->filling = 1;
+    if (s->desc.plan.fill == LTX_FILL_NONE) r->pc = s->desc.plan.count;
+}
+/* Gates after `step` for those rows of the batch that may leave here. */
+LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n, int32_t step)
+{
+    int32_t *asked = s->batch + 2 * s->desc.rows, count = 0, i, answer;
+    ltx_result r;
+    for (i = 0; i < n; i++) if (s->rows[idx[i]].out >= 0 && !s->rows[idx[i]].decided) asked[count++] = idx[i];
+    if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, asked, count)) != LTX_OK) return r;
+    for (i = 0; i < count; i++) {
+        answer = ltxi_ask(s, &s->rows[asked[i]], step);
+        if (answer < 0) return LTX_E_STOPPED;
+        if (answer == LTX_LEAVE) ltxi_leave(s, &s->rows[asked[i]], step);
+        else { s->rows[asked[i]].skip = answer; asked[i] = -1; }
+    }
+    if (ltxi_rule_reads_logits(&s->desc.policy)) return LTX_OK; /* logits are in place */
+    for (i = 0, answer = 0; i < count; i++) if (asked[i] >= 0) asked[answer++] = asked[i];
+    return ltxi_head(s, asked, answer);
+}
+/* Rows that have come to the end of the plan, or to the pause of a draft, and still want their logits. */
+LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const int32_t *batch, int32_t n, int32_t at)
+{
+    int32_t *ready = s->batch + 2 * s->desc.rows, count = 0, i;
+    for (i = 0; i < n; i++) {
+        ltxi_row *r = &s->rows[batch[i]];
+        if (r->pc != at || r->out < 0 || r->decided) continue;
+        r->depth = at;
+        s->depths[r->out] = at;
+        ready[count++] = batch[i];
+    }
+    return ltxi_head(s, ready, count);
+}
+
+LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t pc, const int32_t *batch, int32_t n)
+{
+    const ltx_step *st = &s->desc.plan.steps[pc];
+    int32_t *idx = s->batch + s->desc.rows, full = 0, fill = 0, i, gate = goal->ask && st->gate && s->desc.policy.rule != LTX_EXIT_NEVER && pc + 1 < s->desc.plan.count;
+    ltx_result r;
+    for (i = 0; i < n; i++) if (s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling) idx[full++] = batch[i];
+    for (i = 0; i < n; i++) {
+        ltxi_row *row = &s->rows[batch[i]];
+        if (row->skip == 0 && !row->filling) continue;
+        if (row->skip > 0) row->skip--;
+        if (s->desc.plan.fill != LTX_FILL_NONE) idx[full + fill++] = batch[i];
+    }
+    if (gate) for (i = 0; i < full; i++) memcpy(s->before + (size_t)s->rows[idx[i]].slot * (size_t)s->ld, ltxi_hidden(s, &s->rows[idx[i]]), (size_t)s->model.dim * 4);
+    if (st->run & LTX_ATTN && full + fill > 0) ltxi_attention_branch(s, st, idx, full, full + fill);
+    if (st->run & LTX_FFN && full > 0) ltxi_ffn_branch(s, st, idx, full);
+    for (i = 0; i < n; i++) s->rows[batch[i]].pc = pc + 1;
+    if ((r = ltxi_tap(s, idx, full, pc)) != LTX_OK) return r;
+    if (gate && (r = ltxi_gates(s, idx, full, pc)) != LTX_OK) return r;
+    if (pc + 1 == goal->pause || pc + 1 == s->desc.plan.count) r = ltxi_read_out(s, batch, n, pc + 1);
+    return r;
+}
+LTXI_FN int ltxi_has_to_run(const ltxi_row *r, const ltxi_goal *goal) { return r->filling || (!r->decided && r->pc != goal->pause); }
+LTXI_FN ltx_result ltxi_run(ltx_session *s, const ltxi_goal *goal)
+{
+    ltx_result r;
+    for (;;) {
+        int32_t pc = LTX_MAX_STEPS, n = 0, i;
+        for (i = 0; i < s->n_rows; i++) if (ltxi_has_to_run(&s->rows[i], goal) && s->rows[i].pc < pc) pc = s->rows[i].pc;
+        if (pc == LTX_MAX_STEPS) return LTX_OK;
+        /* rows that wait here (deferred) ride along: a later row is about to need their keys and values */
+        for (i = 0; i < s->n_rows; i++) if (s->rows[i].pc == pc) s->batch[n++] = i;
+        if ((r = ltxi_run_step(s, goal, pc, s->batch, n)) != LTX_OK) return r;
+        ltxi_drop_rows(s, LTX_MAX_TOKENS);
+    }
+}
+
+LTX_API ltx_result ltx_rewind(ltx_session *s, int32_t position)
+{
+    int32_t i;
+    if (s == NULL || position < 0 || position > s->position) return LTX_E_ARG;
+    if (s->kv.window > 0 && position > 0 && position < s->high - s->desc.rows) return LTX_E_ARG;
+    ltxi_drop_rows(s, position);
+    for (i = 0; i < s->n_storage; i++) ltxi_cache_rewind(&s->kv, &s->caches[i], position);
+    s->position = position;
+    if (position == 0) s->high = 0;
+    return LTX_OK;
+}
+/* Make every waiting row run to the end. */
+LTX_API ltx_result ltx_flush(ltx_session *s)
+{
+    static const ltxi_goal goal = { LTXI_NO_STEP, 0 };
+    int32_t i;
+    ltx_result r;
+    if (s == NULL) return LTX_E_ARG;
+    for (i = 0; i < s->n_rows; i++) { s->rows[i].decided = 0; s->rows[i].out = -1; }
+    r = ltxi_run(s, &goal);
+    if (r != LTX_OK) for (i = 0; i < s->n_rows; i++) s->rows[i].decided = 1;
+    return r;
+}
+
+/* ==== >>plans =============================================================================================
+   Owns the helpers that write plans, and the switches between calls. May call: session, engine.                */
+
+LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer, int32_t branches)
+{
+    int32_t i, n = 0, found = 0;
+    if (steps == NULL || count == NULL || branches < 1 || branches > (LTX_ATTN | LTX_FFN)) return LTX_E_ARG;
+    for (i = 0; i < *count; i++) found |= steps[i].layer == layer;
+    if (!found) return LTX_E_ARG;
+    for (i = 0; i < *count; i++) {
+        ltx_step st = steps[i];
+        if (st.layer == layer) st.run = (uint8_t)(st.run & ~branches);
+        if (st.run != 0) steps[n++] = st;
+    }
+    *count = n;
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count, int32_t first, int32_t last, int32_t times)
+{
+    int32_t i, j, len = last - first + 1, next = 0;
+    if (steps == NULL || count == NULL || first < 0 || last < first || last >= *count || times < 1) return LTX_E_ARG;
+    if ((int64_t)*count + (int64_t)len * (times - 1) > ltxi_min(cap, LTX_MAX_STEPS)) return LTX_E_FULL;
+    for (i = 0; i < *count; i++) next = ltxi_max(next, ltxi_cache_of(&steps[i]) + 1);
+    memmove(steps + last + 1 + len * (times - 1), steps + last + 1, (size_t)(*count - last - 1) * sizeof *steps);
+    for (j = 1; j < times; j++) for (i = first; i <= last; i++) {
+        steps[i + len * j] = steps[i];
+        steps[i + len * j].cache = (int16_t)++next; /* field = index + 1 */
+    }
+    *count += len * (times - 1);
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_plan_gates(ltx_step *steps, int32_t count, int32_t first, int32_t every)
+{
+    int32_t i;
+    if (steps == NULL || count < 1 || first < 0 || every < 0) return LTX_E_ARG;
+    for (i = 0; i < count; i++) steps[i].gate = (uint8_t)(every > 0 && i >= first && i + 1 < count && (i - first) % every == 0);
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan)
+{
+    ltx_plan p;
+    int32_t i, c;
+    ltx_result r;
+    if (s == NULL || plan == NULL) return LTX_E_ARG;
+    p = *plan;
+    if (p.steps == NULL) ltxi_plan_resolve(s, &p);
+    if ((r = ltxi_plan_check(&s->desc.log, &s->model, &p)) != LTX_OK) return r;
+    for (i = 0; i < p.count; i++) if (p.steps[i].run & LTX_ATTN) {
+        c = ltxi_cache_of(&p.steps[i]);
+        if (c >= s->n_caches || s->storage[c] < 0) return ltxi_fail(&s->desc.log, LTX_E_ARG, i, "step.cache", LTXI_S("the session has no memory for it"), s->n_caches, c);
+    }
+    if (s->desc.draft.exit >= p.count) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "draft.exit", LTXI_S("out of range"), p.count - 1, s->desc.draft.exit);
+    if ((r = ltx_flush(s)) != LTX_OK) return r;
+    s->desc.plan = p;
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_set_policy(ltx_session *s, const ltx_policy *policy)
+{
+    ltx_result r;
+    if (s == NULL || policy == NULL) return LTX_E_ARG;
+    if ((r = ltxi_policy_check(&s->desc.log, policy)) == LTX_OK) s->desc.policy = *policy;
+    return r;
+}
+LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
+{
+    ltx_result r;
+    if (s == NULL || draft == NULL) return LTX_E_ARG;
+    if ((r = ltxi_draft_check(&s->desc.log, draft, s->desc.plan.count, s->desc.draft_max)) != LTX_OK) return r;
+    s->desc.draft = *draft;
+    if (!(draft->row_cost > 0)) s->desc.draft.row_cost = 0.15f;
+    return LTX_OK;
+}
+
+
+/* ==== >>sampling ==========================================================================================
+   Owns probabilities, filters, the seeded generator. May call: platform, vector, norms.                        */
+
+LTX_API float ltx_random(ltx_sampler *sampler) /* splitmix64: Steele, Lea, Flood, 2014 */
+{
+    uint64_t z = sampler->state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return (float)(z >> 40) * 5.9604644775390625e-8f;
+}
+LTX_API int32_t ltx_draw(const float *probs, int32_t n, float u)
+{
+    int32_t i, last = 0;
+    float sum = 0;
+    for (i = 0; i < n; i++) if (probs[i] > 0) {
+        sum += probs[i];
+        last = i;
+        if (u < sum) return i;
+    }
+    return last; /* rounding left a rest */
+}
+
+/* Binary heap of token ids, most probable on top, lower id first among equals. */
+LTXI_FN int ltxi_before(const float *p, int32_t a, int32_t b) { return p[a] > p[b] || (!(p[b] > p[a]) && a < b); }
+LTXI_FN void ltxi_sift(const float *p, int32_t *heap, int32_t n, int32_t i)
+{
+    int32_t child, id = heap[i];
+    while ((child = 2 * i + 1) < n) {
+        if (child + 1 < n && ltxi_before(p, heap[child + 1], heap[child])) child++;
+        if (ltxi_before(p, id, heap[child])) break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = id;
+}
+/* Zero what top_k, top_p and min_p exclude: pop the most probable until one of them says enough. Returns the mass kept. */
+LTXI_FN float ltxi_filter(const ltx_sampler *f, float *p, int32_t n, int32_t *heap)
+{
+    int32_t i, left = n, kept = 0;
+    float mass = 0, least;
+    for (i = 0; i < n; i++) heap[i] = i;
+    for (i = n / 2 - 1; i >= 0; i--) ltxi_sift(p, heap, n, i);
+    least = p[heap[0]] * f->min_p;
+    while (left > 0 && (f->top_k <= 0 || kept < f->top_k) && !(f->top_p > 0 && mass >= f->top_p) && !(kept > 0 && p[heap[0]] < least)) {
+        int32_t top = heap[0];
+        mass += p[top];
+        kept++;
+        heap[0] = heap[--left];
+        ltxi_sift(p, heap, left, 0);
+        heap[left] = top;
+    }
+    for (i = 0; i < left; i++) p[heap[i]] = 0.0f;
+    return mass;
+}
+LTXI_FN void ltxi_probabilities(const ltxi_kernels *k, const ltx_sampler *f, const float *logits, int32_t n, float *probs, int32_t *order)
+{
+    float mass;
+    int32_t best = ltxi_argmax(k, logits, n);
+    if (!(f->temperature > 0)) {
+        memset(probs, 0, (size_t)n * 4);
+        probs[best] = 1.0f;
+        return;
+    }
+    memcpy(probs, logits, (size_t)n * 4);
+    k->mulv(probs, NULL, 1.0f / f->temperature, n);
+    k->mulv(probs, NULL, 1.0f / k->expsum(probs, probs[best], n, NULL), n);
+    if (f->top_k <= 0 && !(f->top_p > 0) && !(f->min_p > 0)) return;
+    mass = ltxi_filter(f, probs, n, order);
+    k->mulv(probs, NULL, 1.0f / mass, n);
+}
+LTX_API void ltx_probabilities(int32_t isa, const ltx_sampler *sampler, const float *logits, int32_t n, float *probs, int32_t *order)
+{
+    int32_t best = ltxi_isa_best(isa);
+    ltxi_probabilities(ltxi_kernels_of(best < 0 ? LTX_ISA_SCALAR : best), sampler, logits, n, probs, order);
+}
+/* ==== >>decode ============================================================================================
+   Owns the loops: prompts in pieces, one token at a time, self-speculation. May call: engine, sampling.         */
+
+LTXI_FN ltx_result ltxi_room(const ltx_session *s, int32_t count)
+{
+    int32_t limit = s->kv.window > 0 ? LTX_MAX_TOKENS : s->desc.ctx;
+    if (count <= limit - s->position) return LTX_OK;
+    return ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "position", LTXI_S("past the cache"), limit, (int64_t)s->position + count);
+}
+/* One piece of at most R - n_rows rows; the last `logits` of them want logits in rows 0.. */
+LTXI_FN ltx_result ltxi_piece(ltx_session *s, const ltx_batch *b, int32_t at, int32_t count, int32_t logits)
+{
+    static const ltxi_goal goal = { LTXI_NO_STEP, 1 };
+    int32_t i, start = s->n_rows;
+    ltx_result r;
+    for (i = 0; i < count; i++)
+        ltxi_add_row(s, b->tokens != NULL ? b->tokens[at + i] : -1, b->embeds != NULL ? b->embeds + (size_t)(at + i) * (size_t)s->model.dim : NULL, i >= count - logits ? i - (count - logits) : -1);
+    for (i = 0; i < count; i++) s->batch[i] = start + i;
+    if ((r = ltxi_tap(s, s->batch, count, -1)) != LTX_OK) return r;
+    return ltxi_run(s, &goal);
+}
+LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output *out)
+{
+    int32_t at = 0, i, begin, piece;
+    ltx_result r;
+    if (s == NULL || b == NULL || b->count < 1 || (b->tokens == NULL) == (b->embeds == NULL)) return LTX_E_ARG;
+    if (b->logits < 0 || b->logits > ltxi_min(s->desc.logits_rows, b->count) || (b->logits > 1 && b->count > s->desc.rows)) return LTX_E_ARG;
+    for (i = 0; b->tokens != NULL && i < b->count; i++) if (b->tokens[i] < 0 || b->tokens[i] >= s->model.vocab)
+        return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, b->tokens[i]);
+    if ((r = ltxi_room(s, b->count)) != LTX_OK) return r;
+    begin = s->position;
+    while (at < b->count) {
+        piece = ltxi_min(b->count - at, s->desc.rows);
+        if (piece > s->desc.rows - s->n_rows && (r = ltx_flush(s)) != LTX_OK) break; /* waiting rows make room */
+        if ((r = ltxi_piece(s, b, at, piece, at + piece == b->count ? b->logits : 0)) != LTX_OK) break;
+        at += piece;
+    }
+    if (r != LTX_OK) {
+        if (ltx_rewind(s, begin) != LTX_OK) ltx_rewind(s, begin + at); /* a window has lost the beginning: keep whole pieces */
+        return r;
+    }
+    if (out != NULL) { out->logits = b->logits > 0 ? s->logits : NULL; out->depth = b->logits > 0 ? s->depths : NULL; }
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count, const float **logits)
+{
+    ltx_batch b;
+    ltx_output out;
+    ltx_result r;
+    b.tokens = tokens; b.embeds = NULL; b.count = count; b.logits = logits != NULL;
+    r = ltx_eval_batch(s, &b, &out);
+    if (r == LTX_OK && logits != NULL) *logits = out.logits;
+    return r;
+}
+
+LTXI_FN int32_t ltxi_choose(ltx_session *s, ltx_sampler *sampler, const float *logits)
+{
+    if (!(sampler->temperature > 0)) return ltxi_argmax(s->m.k, logits, s->model.vocab);
+    ltx_probabilities(s->desc.isa, sampler, logits, s->model.vocab, s->probs, s->order);
+    return ltx_draw(s->probs, s->model.vocab, ltx_random(sampler));
+}
+LTX_API ltx_result ltx_sample(ltx_session *s, ltx_sampler *sampler, const float *logits, int32_t *token)
+{
+    if (s == NULL || sampler == NULL || logits == NULL || token == NULL) return LTX_E_ARG;
+    *token = ltxi_choose(s, sampler, logits);
+    return LTX_OK;
+}
+LTXI_FN ltx_result ltxi_decode_one(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t *count)
+{
+    ltx_batch b;
+    ltx_output o;
+    ltx_result r;
+    b.tokens = &token; b.embeds = NULL; b.count = 1; b.logits = 1;
+    if ((r = ltx_eval_batch(s, &b, &o)) != LTX_OK) return r;
+    out->depth = o.depth[0];
+    out->drafted = 0;
+    out->id = ltxi_choose(s, sampler, o.logits);
+    *count = 1;
+    return LTX_OK;
+}
+
+#ifndef LTX_NO_SPECULATION
+/* A round of self-speculation. Row 0 carries the known token, row i the i-th drafted one. Every row runs to the exit; its logits
+   there draft the next token. Then all rows resume from the exit as one batch, and the longest prefix of drafts that the deep
+   logits agree with is kept, plus the token that the deep logits choose after it. */
+typedef struct ltxi_draft_round {
+    ltx_sampler *sampler;
+    int32_t  n;           /* drafted tokens                                  */
+    int32_t  token[LTXI_DRAFTS];  /* the drafted tokens                      */
+    uint8_t  bin[LTXI_DRAFTS];    /* and how sure the draft was of each      */
+    float    sure;        /* estimated chance that all of them are accepted  */
+    float    draft_cost;  /* of one more draft, in whole passes              */
+} ltxi_draft_round;
+LTXI_FN int32_t ltxi_bin(float p) { return ltxi_max(0, ltxi_min(LTXI_BINS - 1, (int32_t)(p * (float)LTXI_BINS))); }
+
+/* Draft from row i's logits at the exit. Returns 0 when it is not worth it. Online rule: go on while the chance that the draft is
+   kept is worth more than it costs, at the price that a token had so far. */
+LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t i)
+{
+    const float *logits = s->logits + (size_t)i * (size_t)s->model.vocab;
+    float *q = s->probs + (size_t)i * (size_t)s->model.vocab, p, price = s->round_cost / s->round_tokens;
+    int32_t t, bin;
+    if (round->sampler->temperature > 0) { /* the distribution is needed again when the token is judged */
+        ltx_probabilities(s->desc.isa, round->sampler, logits, s->model.vocab, q, s->order);
+        t = ltx_draw(q, s->model.vocab, ltx_random(round->sampler));
+        p = q[t];
+    } else {
+        ltxi_sure sure = ltxi_how_sure(s->m.k, logits, q, s->model.vocab);
+        t = sure.token;
+        p = sure.prob;
+    }
+    bin = ltxi_bin(p);
+    round->sure *= s->hits[bin] / s->tries[bin];
+    if (s->desc.draft.stop > 0 ? p < s->desc.draft.stop : round->sure * price < round->draft_cost) return 0;
+    round->token[i] = t;
+    round->bin[i] = (uint8_t)bin;
+    return 1;
+}
+/* Accept with min(1, p/q), else draw from the positive part of p - q (arXiv 2211.17192). Greedy: equal or not. */
+LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, float *q, float *p, const float *logits, int32_t *token)
+{
+    int32_t i, vocab = s->model.vocab;
+    float sum = 0, u;
+    if (!(sampler->temperature > 0)) { *token = ltxi_argmax(s->m.k, logits, vocab); return drafted == *token; }
+    ltx_probabilities(s->desc.isa, sampler, logits, vocab, p, s->order);
+    u = ltx_random(sampler);
+    if (drafted < 0) { *token = ltx_draw(p, vocab, u); return 0; }
+    *token = drafted;
+    if (u * q[drafted] < p[drafted]) return 1;
+    for (i = 0; i < vocab; i++) { q[i] = p[i] > q[i] ? p[i] - q[i] : 0.0f; sum += q[i]; }
+    if (sum > 0) *token = ltx_draw(q, vocab, ltx_random(sampler) * sum); /* u in [0, sum) */
+    return 0;
+}
+/* Bytes model of a round, in whole passes: the exit's share of the steps and a head per draft, row_cost per extra row. */
+LTXI_FN float ltxi_draft_cost(const ltx_session *s)
+{
+    const ltx_model *m = &s->model;
+    const ltx_mat *head = ltxi_head_of(m);
+    double deep = 0, shallow = 0, h = (double)head->rows * (double)ltx_row_bytes(head->type, head->cols);
+    int32_t i;
+    for (i = 0; i < s->desc.plan.count; i++) {
+        const ltx_step *st = &s->desc.plan.steps[i];
+        const ltx_layer *l = &m->layers[st->layer];
+        double b = 0;
+        if (st->run & LTX_ATTN) b += 2.0 * (double)(s->q_ld + s->kv_ld) * (double)ltx_row_bytes(l->wq.type, m->dim);
+        if (st->run & LTX_FFN) b += (l->w_gate.data != NULL ? 3.0 : 2.0) * (double)l->w_up.rows * (double)ltx_row_bytes(l->w_up.type, m->dim);
+        deep += b;
+        if (i < s->desc.draft.exit) shallow += b;
+    }
+    return (float)((shallow + h) / (deep + h)) + s->desc.draft.row_cost;
+}
+LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
+{
+    ltxi_goal goal;
+    int32_t more = 1;
+    ltx_result r;
+    goal.pause = s->desc.draft.exit; goal.ask = 0;
+    for (round->n = 0; more; round->n += more) {
+        int32_t last = round->n == most, next = round->n == 0 ? token : round->token[round->n - 1], at = s->n_rows;
+        ltxi_add_row(s, next, NULL, last ? -1 : round->n);
+        if ((r = ltxi_tap(s, &at, 1, -1)) != LTX_OK || (r = ltxi_run(s, &goal)) != LTX_OK) return r;
+        more = !last && ltxi_draft(s, round, round->n);
+    }
+    return LTX_OK;
+}
+LTXI_FN void ltxi_learn(ltx_session *s, const ltxi_draft_round *round, int32_t accepted)
+{
+    int32_t i, b;
+    for (i = 0; i < round->n && i <= accepted; i++) { /* what came after the first rejection was not judged */
+        b = round->bin[i];
+        if (s->tries[b] >= 64.0f) { s->tries[b] *= 0.5f; s->hits[b] *= 0.5f; } /* forget slowly */
+        s->tries[b] += 1.0f;
+        s->hits[b] += i < accepted ? 1.0f : 0.0f;
+    }
+    if (s->round_tokens >= 64.0f) { s->round_tokens *= 0.5f; s->round_cost *= 0.5f; }
+    s->round_tokens += (float)(accepted + 1);
+    s->round_cost += 1.0f + (float)round->n * round->draft_cost;
+    s->stats.rounds++;
+    s->stats.drafted += (uint64_t)round->n;
+    s->stats.accepted += (uint64_t)accepted;
+}
+LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count)
+{
+    static const ltxi_goal deep = { LTXI_NO_STEP, 0 };
+    int32_t most = s->desc.draft.length > 0 ? s->desc.draft.length : s->desc.draft_max, begin = s->position, i, kept = 0;
+    int32_t limit = s->kv.window > 0 ? LTX_MAX_TOKENS : s->desc.ctx;
+    uint64_t seed = sampler->state;
+    float *p = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
+    ltxi_draft_round round;
+    ltx_result r;
+    if ((r = ltx_flush(s)) != LTX_OK) return r;
+    most = ltxi_min(most, ltxi_min(cap - 1, limit - begin - 1));
+    round.sampler = sampler; round.sure = 1.0f; round.draft_cost = ltxi_draft_cost(s);
+    if ((r = ltxi_draft_rows(s, &round, token, most)) == LTX_OK) {
+        for (i = 0; i < s->n_rows; i++) s->rows[i].out = i;
+        r = ltxi_run(s, &deep);
+    }
+    if (r != LTX_OK) { ltx_rewind(s, begin); sampler->state = seed; return r; }
+    for (i = 0; i <= round.n; i++) {
+        int32_t drafted = i < round.n ? round.token[i] : -1, yes = ltxi_judge(s, sampler, drafted, s->probs + (size_t)i * (size_t)s->model.vocab, p, s->logits + (size_t)i * (size_t)s->model.vocab, &out[i].id);
+        out[i].drafted = yes;
+        out[i].depth = yes ? s->desc.draft.exit : s->desc.plan.count;
+        if (!yes) break;
+        kept++;
+    }
+    ltxi_learn(s, &round, kept);
+    *count = kept + 1;
+    return ltx_rewind(s, begin + 1 + kept);
+}
+#endif /* LTX_NO_SPECULATION */
+
+LTX_API ltx_result ltx_decode(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count)
+{
+    ltx_result r;
+    if (s == NULL || sampler == NULL || out == NULL || count == NULL || cap < 1) return LTX_E_ARG;
+    if (token < 0 || token >= s->model.vocab) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, token);
+    if ((r = ltxi_room(s, 1)) != LTX_OK) return r;
+#ifndef LTX_NO_SPECULATION
+    if (s->desc.draft.exit > 0) return ltxi_speculate(s, sampler, token, out, cap, count);
+#endif
+    return ltxi_decode_one(s, sampler, token, out, count);
+}
+
+#ifndef LTX_NO_GGUF
+/* ==== >>gguf ==============================================================================================
+   Owns the reading of GGUF images (github.com/ggml-org/ggml, docs/gguf.md): header, key-value pairs, tensor directory, aligned data.
+   The image may be hostile: every read goes through a cursor that cannot leave it. May call: platform, formats, model.  */
+
+typedef struct ltxi_cursor { const uint8_t *p; size_t size, at; int bad; } ltxi_cursor;
+
+LTXI_FN const uint8_t *ltxi_skip(ltxi_cursor *c, uint64_t bytes) /* where the bytes begin, or NULL */
+{
+    const uint8_t *p = c->p + c->at;
+    if (c->bad || bytes > c->size - c->at) { c->bad = 1; return NULL; }
+    c->at += (size_t)bytes;
+    return p;
+}
+LTXI_FN uint32_t ltxi_get32(ltxi_cursor *c) { const uint8_t *p = ltxi_skip(c, 4); return p == NULL ? 0 : ltxi_u32(p); }
+LTXI_FN uint64_t ltxi_get64(ltxi_cursor *c) { const uint8_t *p = ltxi_skip(c, 8); return p == NULL ? 0 : ltxi_u64(p); }
+
+enum { LTXI_GGUF_STRING = 8, LTXI_GGUF_ARRAY = 9, LTXI_GGUF_TYPES = 13 };
+LTXI_FN uint64_t ltxi_gguf_width(uint32_t type) /* bytes of a scalar, 0 = none */
+{
+    static const uint8_t width[LTXI_GGUF_TYPES] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+    return type < LTXI_GGUF_TYPES ? width[type] : 0;
+}
+LTXI_FN void ltxi_read_items(ltxi_cursor *c, uint32_t type, uint64_t count)
+{
+    uint64_t i, w = ltxi_gguf_width(type);
+    if (w > 0) { if (count > c->size) c->bad = 1; else ltxi_skip(c, count * w); return; }
+    if (type != LTXI_GGUF_STRING || count > c->size / 8) { c->bad = 1; return; } /* nested arrays are not used by anyone */
+    for (i = 0; i < count && !c->bad; i++) ltxi_skip(c, ltxi_get64(c));
+}
+LTXI_FN void ltxi_read_kv(ltxi_cursor *c, ltx_gguf_kv *kv)
+{
+    uint64_t n = ltxi_get64(c);
+    kv->key = (const char *)ltxi_skip(c, n);
+    kv->key_len = (size_t)n;
+    kv->type = kv->item_type = ltxi_get32(c);
+    kv->count = 1;
+    if (kv->type == LTXI_GGUF_ARRAY) { kv->item_type = ltxi_get32(c); kv->count = ltxi_get64(c); }
+    if (kv->type == LTXI_GGUF_STRING) { kv->count = ltxi_get64(c); kv->item_type = 0; }
+    if (c->bad) return;
+    kv->data = c->p + c->at;
+    ltxi_read_items(c, kv->item_type, kv->count);
+    kv->size = (size_t)(c->p + c->at - kv->data);
+    if (kv->type == LTXI_GGUF_STRING) kv->item_type = LTXI_GGUF_STRING;
+}
+LTXI_FN void ltxi_read_tensor(ltxi_cursor *c, const ltx_gguf *g, ltx_gguf_tensor *t)
+{
+    uint64_t n = ltxi_get64(c), elements = 1;
+    uint32_t i;
+    int32_t trait;
+    t->name = (const char *)ltxi_skip(c, n);
+    t->name_len = (size_t)n;
+    t->n_dims = ltxi_get32(c);
+    if (t->n_dims > 4) c->bad = 1;
+    for (i = 0; i < 4; i++) t->dims[i] = i < t->n_dims && !c->bad ? ltxi_get64(c) : 1;
+    for (i = 0; i < 4; i++) {
+        if (t->dims[i] == 0 || t->dims[i] > c->size * 8 || elements > c->size * 8 / t->dims[i]) c->bad = 1; /* more elements than bits in the image */
+        else elements *= t->dims[i];
+    }
+    t->type = ltxi_get32(c);
+    t->offset = ltxi_get64(c);
+    t->bytes = 0;
+    trait = t->type > 0xffff ? -1 : ltxi_trait_of((int32_t)t->type);
+    if (c->bad || t->offset > c->size || g->data_start > c->size - t->offset || t->offset % g->alignment != 0) { c->bad = 1; return; }
+    t->offset += g->data_start;
+    if (trait < 0) return;
+    if (t->dims[0] % (uint64_t)ltxi_traits[trait].block != 0) { c->bad = 1; return; }
+    t->bytes = elements / (uint64_t)ltxi_traits[trait].block * (uint64_t)ltxi_traits[trait].bytes;
+    if (t->bytes > c->size - t->offset) c->bad = 1;
+}
+LTXI_FN int ltxi_text_is(const char *s, size_t len, const char *want) { return len == ltxi_strlen(want) && ltxi_same(s, want, len); }
+LTXI_FN ltxi_cursor ltxi_cursor_at(const ltx_gguf *g, uint64_t at)
+{
+    ltxi_cursor c;
+    c.p = (const uint8_t *)g->image.ptr; c.size = g->image.size; c.at = (size_t)at; c.bad = at > g->image.size;
+    return c;
+}
+/* The cursors of next_*: offset of the next record in the upper part, its number in the lower 24 bits would limit; so the offset alone,
+   and the end is where the next section starts. */
+LTX_API ltx_result ltx_gguf_next_kv(const ltx_gguf *g, uint64_t *cursor, ltx_gguf_kv *out)
+{
+    ltxi_cursor c = ltxi_cursor_at(g, *cursor == 0 ? g->kv_start : *cursor);
+    ltx_gguf_kv kv;
+    if (c.at >= g->tensor_start) return LTX_E_FULL;
+    ltxi_read_kv(&c, &kv);
+    if (c.bad) return LTX_E_MODEL;
+    *cursor = c.at;
+    *out = kv;
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_gguf_next_tensor(const ltx_gguf *g, uint64_t *cursor, ltx_gguf_tensor *out)
+{
+    ltxi_cursor c = ltxi_cursor_at(g, *cursor == 0 ? g->tensor_start : *cursor);
+    ltx_gguf_tensor t;
+    if (c.at >= g->tensor_end) return LTX_E_FULL;
+    ltxi_read_tensor(&c, g, &t);
+    if (c.bad) return LTX_E_MODEL;
+    *cursor = c.at;
+    *out = t;
+    return LTX_OK;
+}
+LTXI_FN ltx_result ltxi_gguf_fail(const ltx_log *log, const char *what, uint64_t want, uint64_t got)
+{
+    return ltxi_fail(log, LTX_E_MODEL, -1, "GGUF", what, (int64_t)want, (int64_t)got);
+}
+LTX_API ltx_result ltx_gguf_open(ltx_blob image, const ltx_log *log, ltx_gguf *out)
+{
+    ltx_gguf g;
+    ltx_gguf_kv kv;
+    ltx_gguf_tensor t;
+    ltxi_cursor c;
+    uint32_t magic, version;
+    uint64_t i;
+    if (image.ptr == NULL || out == NULL) return LTX_E_ARG;
+    memset(&g, 0, sizeof g);
+    g.image = image; g.alignment = 32;
+    c = ltxi_cursor_at(&g, 0);
+    magic = ltxi_get32(&c); version = ltxi_get32(&c);
+    g.n_tensors = ltxi_get64(&c); g.n_kv = ltxi_get64(&c);
+    if (c.bad || magic != 0x46554747u) return ltxi_gguf_fail(log, LTXI_S("no GGUF image"), 0x46554747u, magic);
+    if (version != 2 && version != 3) return ltxi_fail(log, LTX_E_ABSENT, -1, "GGUF", LTXI_S("version"), 3, version);
+    g.kv_start = c.at;
+    for (i = 0; i < g.n_kv; i++) {
+        ltxi_read_kv(&c, &kv);
+        if (c.bad) return ltxi_gguf_fail(log, LTXI_S("metadata is damaged at pair"), g.n_kv, i);
+        if (ltxi_text_is(kv.key, kv.key_len, "general.alignment") && kv.type == 4) g.alignment = ltxi_u32(kv.data);
+    }
+    if (g.alignment == 0 || g.alignment > 65536 || (g.alignment & (g.alignment - 1)) != 0) return ltxi_gguf_fail(log, LTXI_S("alignment is no power of two"), 32, g.alignment);
+    g.tensor_start = c.at;
+    for (i = 0; i < g.n_tensors && !c.bad; i++) { /* first pass: where does the directory end? */
+        ltxi_skip(&c, ltxi_get64(&c));
+        version = ltxi_get32(&c);
+        if (version > 4) c.bad = 1; else ltxi_skip(&c, (uint64_t)version * 8 + 12);
+    }
+    if (c.bad) return ltxi_gguf_fail(log, LTXI_S("tensor directory is damaged at tensor"), g.n_tensors, i);
+    g.tensor_end = c.at;
+    g.data_start = (c.at + g.alignment - 1) / g.alignment * g.alignment;
+    for (i = 0, c = ltxi_cursor_at(&g, g.tensor_start); i < g.n_tensors; i++) {
+        ltxi_read_tensor(&c, &g, &t);
+        if (c.bad) return t.name != NULL && t.name_len < image.size ? ltxi_fail_n(log, LTX_E_MODEL, -1, t.name, t.name_len, LTXI_S("tensor does not lie in the image"), (int64_t)image.size, (int64_t)t.offset)
+                                                                  : ltxi_gguf_fail(log, LTXI_S("tensor directory is damaged at tensor"), g.n_tensors, i);
+    }
+    *out = g;
+    return LTX_OK;
+}
+
+/* ---- from names to fields ---- */
+LTXI_FN int64_t ltxi_kv_int(const ltx_gguf_kv *kv) /* integers and bool; others INT64_MIN, which no range accepts */
+{
+    switch (kv->type) {
+    case 0: case 7: return kv->data[0];
+    case 1: return (int8_t)kv->data[0];
+    case 2: return (int64_t)ltxi_u16(kv->data);
+    case 3: return (int16_t)(uint16_t)ltxi_u16(kv->data);
+    case 4: return (int64_t)ltxi_u32(kv->data);
+    case 5: return (int32_t)ltxi_u32(kv->data);
+    case 10: return ltxi_u64(kv->data) > INT64_MAX ? INT64_MIN : (int64_t)ltxi_u64(kv->data);
+    case 11: return (int64_t)ltxi_u64(kv->data);
+    default: return INT64_MIN;
+    }
+}
+typedef struct ltxi_arch { const char *name; int32_t rope_pairs; } ltxi_arch;
+static const ltxi_arch ltxi_archs[] = { { "llama", LTX_ROPE_INTERLEAVED }, { "qwen2", LTX_ROPE_HALVES }, { "qwen3", LTX_ROPE_HALVES } };
+
+/* Metadata keys "<arch>.<suffix>" and where they go. */
+typedef struct ltxi_key { const char *suffix; size_t at; int32_t is_float; } ltxi_key;
+static const ltxi_key ltxi_keys_of[] = {
+    { "embedding_length", offsetof(ltx_model, dim), 0 },               { "block_count", offsetof(ltx_model, n_layers), 0 },
+    { "attention.head_count", offsetof(ltx_model, n_heads), 0 },       { "attention.head_count_kv", offsetof(ltx_model, n_kv_heads), 0 },
+    { "attention.key_length", offsetof(ltx_model, head_dim), 0 },      { "context_length", offsetof(ltx_model, ctx), 0 },
+    { "rope.dimension_count", offsetof(ltx_model, rope_dims), 0 },     { "rope.freq_base", offsetof(ltx_model, rope_theta), 1 },
+    { "attention.layer_norm_rms_epsilon", offsetof(ltx_model, norm_eps), 1 }, { "rope.scaling.factor", offsetof(ltx_model, rope_scale), 1 },
+    { "attention.scale", offsetof(ltx_model, attn_scale), 1 }
+};
+/* Tensor names: of the model, and of a block after "blk.<i>.". */
+typedef struct ltxi_name { const char *name; size_t at; } ltxi_name;
+static const ltxi_name ltxi_model_names[] = {
+    { "token_embd.weight", offsetof(ltx_model, embed) }, { "output_norm.weight", offsetof(ltx_model, out_norm) },
+    { "output.weight", offsetof(ltx_model, head) },      { "rope_freqs.weight", offsetof(ltx_model, rope_factors) }
+};
+static const ltxi_name ltxi_layer_names[] = {
+    { "attn_norm.weight", offsetof(ltx_layer, attn_norm) },     { "attn_q.weight", offsetof(ltx_layer, wq) },       { "attn_k.weight", offsetof(ltx_layer, wk) },
+    { "attn_v.weight", offsetof(ltx_layer, wv) },               { "attn_output.weight", offsetof(ltx_layer, wo) },  { "attn_q.bias", offsetof(ltx_layer, bq) },
+    { "attn_k.bias", offsetof(ltx_layer, bk) },                 { "attn_v.bias", offsetof(ltx_layer, bv) },         { "attn_output.bias", offsetof(ltx_layer, bo) },
+    { "attn_q_norm.weight", offsetof(ltx_layer, q_norm) },      { "attn_k_norm.weight", offsetof(ltx_layer, k_norm) }, { "ffn_norm.weight", offsetof(ltx_layer, ffn_norm) },
+    { "ffn_gate.weight", offsetof(ltx_layer, w_gate) },         { "ffn_up.weight", offsetof(ltx_layer, w_up) },     { "ffn_down.weight", offsetof(ltx_layer, w_down) },
+    { "ffn_gate.bias", offsetof(ltx_layer, b_gate) },           { "ffn_up.bias", offsetof(ltx_layer, b_up) },       { "ffn_down.bias", offsetof(ltx_layer, b_down) }
+};
+#define LTXI_COUNT(a) ((int32_t)(sizeof(a) / sizeof(a)[0]))
+
+LTXI_FN ltx_result ltxi_take_key(const ltx_log *log, const ltx_gguf_kv *kv, const ltxi_key *key, ltx_model *m)
+{
+    uint8_t *field = (uint8_t *)m + key->at;
+    float f;
+    int32_t i;
+    int64_t v = ltxi_kv_int(kv);
+    if (key->is_float) {
+        if (kv->type != 6) return ltxi_fail_n(log, LTX_E_MODEL, -1, kv->key, kv->key_len, LTXI_S("has to be a float"), 6, kv->type);
+        f = ltxi_le_float(kv->data);
+        memcpy(field, &f, 4);
+        return LTX_OK;
+    }
+    if (kv->type == LTXI_GGUF_ARRAY) return ltxi_fail_n(log, LTX_E_ABSENT, -1, kv->key, kv->key_len, LTXI_S("differs by layer, which is not supported"), 4, kv->type);
+    if (v < 0 || v > INT32_MAX) return ltxi_fail_n(log, LTX_E_MODEL, -1, kv->key, kv->key_len, LTXI_S("out of range"), INT32_MAX, v);
+    i = (int32_t)v;
+    if (key->at == offsetof(ltx_model, ctx)) i = ltxi_min(i, LTX_MAX_TOKENS);
+    memcpy(field, &i, 4);
+    return LTX_OK;
+}
+LTXI_FN void ltxi_take_exits(const ltx_gguf_kv *kv, ltx_model *m) /* "ltx.exits": u32 layers */
+{
+    uint64_t i;
+    for (i = 0; kv->type == LTXI_GGUF_ARRAY && kv->item_type == 4 && i < kv->count; i++) {
+        uint32_t l = ltxi_u32(kv->data + i * 4);
+        if (l < LTX_MAX_LAYERS) m->exits[l / 32] |= 1u << l % 32;
+    }
+}
+LTXI_FN const ltxi_arch *ltxi_find_arch(const ltx_log *log, const ltx_gguf *g)
+{
+    uint64_t cursor = 0;
+    ltx_gguf_kv kv;
+    int32_t i;
+    while (ltx_gguf_next_kv(g, &cursor, &kv) == LTX_OK) if (ltxi_text_is(kv.key, kv.key_len, "general.architecture") && kv.type == LTXI_GGUF_STRING) {
+        for (i = 0; i < LTXI_COUNT(ltxi_archs); i++) if (ltxi_text_is((const char *)kv.data, (size_t)kv.count, ltxi_archs[i].name)) return &ltxi_archs[i];
+        ltxi_fail_n(log, LTX_E_ABSENT, -1, (const char *)kv.data, (size_t)kv.count, LTXI_S("architecture is not supported"), 0, 0);
+        return NULL;
+    }
+    ltxi_fail(log, LTX_E_ABSENT, -1, "general.architecture", LTXI_S("missing"), 0, 0);
+    return NULL;
+}
+/* Dimensions from metadata: all that ltx_gguf_need needs. */
+LTXI_FN ltx_result ltxi_gguf_params(const ltx_gguf *g, const ltx_log *log, ltx_model *m)
+{
+    const ltxi_arch *arch = ltxi_find_arch(log, g);
+    uint64_t cursor = 0;
+    ltx_gguf_kv kv;
+    size_t prefix;
+    int32_t i;
+    ltx_result r;
+    if (arch == NULL) return LTX_E_ABSENT;
+    prefix = ltxi_strlen(arch->name) + 1;
+    m->rope_pairs = arch->rope_pairs;
+    while (ltx_gguf_next_kv(g, &cursor, &kv) == LTX_OK) {
+        if (ltxi_text_is(kv.key, kv.key_len, "ltx.exits")) ltxi_take_exits(&kv, m);
+        if (kv.key_len <= prefix || !ltxi_same(kv.key, arch->name, prefix - 1) || kv.key[prefix - 1] != '.') continue;
+        for (i = 0; i < LTXI_COUNT(ltxi_keys_of); i++)
+            if (ltxi_text_is(kv.key + prefix, kv.key_len - prefix, ltxi_keys_of[i].suffix) && (r = ltxi_take_key(log, &kv, &ltxi_keys_of[i], m)) != LTX_OK) return r;
+    }
+    if (m->n_layers < 1 || m->n_layers > LTX_MAX_LAYERS) return ltxi_fail(log, LTX_E_MODEL, -1, "block_count", LTXI_S("out of range"), LTX_MAX_LAYERS, m->n_layers);
+    return LTX_OK;
+}
+LTXI_FN ltx_mat *ltxi_find_field(const ltx_gguf_tensor *t, ltx_model *m, ltx_layer *layers)
+{
+    size_t i = 4;
+    int32_t layer = 0, j;
+    for (j = 0; j < LTXI_COUNT(ltxi_model_names); j++) if (ltxi_text_is(t->name, t->name_len, ltxi_model_names[j].name)) return (ltx_mat *)(void *)((uint8_t *)m + ltxi_model_names[j].at);
+    if (t->name_len < 7 || !ltxi_same(t->name, "blk.", 4)) return NULL;
+    for (; i < t->name_len && t->name[i] >= '0' && t->name[i] <= '9' && layer < LTX_MAX_LAYERS; i++) layer = layer * 10 + (t->name[i] - '0');
+    if (i == 4 || i >= t->name_len || t->name[i] != '.' || layer >= m->n_layers) return NULL;
+    for (j = 0; j < LTXI_COUNT(ltxi_layer_names); j++)
+        if (ltxi_text_is(t->name + i + 1, t->name_len - i - 1, ltxi_layer_names[j].name)) return (ltx_mat *)(void *)((uint8_t *)&layers[layer] + ltxi_layer_names[j].at);
+    return NULL;
+}
+LTXI_FN ltx_result ltxi_gguf_bind(const ltx_gguf *g, const ltx_log *log, ltx_model *m, ltx_layer *layers)
+{
+    uint64_t cursor = 0;
+    ltx_gguf_tensor t;
+    while (ltx_gguf_next_tensor(g, &cursor, &t) == LTX_OK) {
+        ltx_mat *w = ltxi_find_field(&t, m, layers);
+        if (w == NULL) continue;
+        if (w->data != NULL) return ltxi_fail_n(log, LTX_E_MODEL, -1, t.name, t.name_len, LTXI_S("tensor is there twice"), 1, 2);
+        if (t.bytes == 0) return ltxi_fail_n(log, LTX_E_ABSENT, -1, t.name, t.name_len, LTXI_S("number format is not built in"), 0, t.type);
+        if (t.dims[2] * t.dims[3] != 1 || t.dims[0] > LTX_MAX_DIM || t.dims[1] > LTX_MAX_DIM) return ltxi_fail_n(log, LTX_E_MODEL, -1, t.name, t.name_len, LTXI_S("too large, or no matrix"), LTX_MAX_DIM, (int64_t)(t.dims[0] > t.dims[1] ? t.dims[0] : t.dims[1]));
+        w->data = (const uint8_t *)g->image.ptr + t.offset;
+        w->type = (int32_t)t.type; w->cols = (int32_t)t.dims[0]; w->rows = (int32_t)t.dims[1];
+    }
+    m->vocab = m->embed.rows;
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_gguf_need(ltx_blob image, const ltx_log *log, ltx_need *out)
+{
+    ltx_gguf g;
+    ltx_model m;
+    ltxi_arena a = { NULL, 0 };
+    ltx_result r;
+    memset(&m, 0, sizeof m);
+    if (out == NULL) return LTX_E_ARG;
+    if ((r = ltx_gguf_open(image, log, &g)) != LTX_OK || (r = ltxi_gguf_params(&g, log, &m)) != LTX_OK) return r;
+    ltxi_take(&a, (size_t)m.n_layers, sizeof(ltx_layer));
+    out->size = a.used;
+    out->align = LTXI_ALIGN;
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_gguf_init(ltx_blob image, ltx_mem mem, const ltx_log *log, ltx_model *model)
+{
+    ltx_gguf g;
+    ltx_model m;
+    ltx_need need;
+    ltx_result r;
+    if (model == NULL) return LTX_E_ARG;
+    if ((r = ltx_gguf_need(image, log, &need)) != LTX_OK) return r;
+    if (ltxi_block_ok(&need, &mem) != LTX_OK) return ltxi_fail(log, LTX_E_MEM, -1, "model", LTXI_S("block too small or misaligned"), (int64_t)need.size, (int64_t)mem.size);
+    memset(&m, 0, sizeof m);
+    memset(mem.ptr, 0, need.size);
+    m.layers = (const ltx_layer *)mem.ptr;
+    if ((r = ltx_gguf_open(image, NULL, &g)) != LTX_OK || (r = ltxi_gguf_params(&g, log, &m)) != LTX_OK || (r = ltxi_gguf_bind(&g, log, &m, (ltx_layer *)mem.ptr)) != LTX_OK
+        || (r = ltx_model_check(&m, log)) != LTX_OK) return r;
+    *model = m;
+    return LTX_OK;
+}
+
+/* ==== >>vocab =============================================================================================
+   Owns the tokenizer: SentencePiece BPE with byte fallback, and plain bytes. BPE starts from single characters and merges, again and
+   again, the neighbours whose joined piece has the highest score, leftmost first (github.com/google/sentencepiece). A heap of possible
+   merges makes that n log n. May call: platform, gguf.                                                         */
+
+enum { LTXI_NORMAL = 1, LTXI_UNKNOWN = 2, LTXI_CONTROL = 3, LTXI_BYTE = 6 }; /* token types of GGUF */
+struct ltx_vocab {
+    int32_t size, bos, eos, unknown, longest, bytes_only, add_prefix;
+    uint32_t mask;         /* slots of the hash table - 1 */
+    const uint8_t *image, *scores, *types; /* types may be NULL: all normal */
+    uint64_t *offset;      /* [size] of each piece in the image: length word, then text */
+    int32_t  *hash;        /* [mask + 1] token or -1 */
+    int32_t   byte_token[256];
+};
+LTXI_FN const uint8_t *ltxi_token_text(const ltx_vocab *v, int32_t t, size_t *len)
+{
+    const uint8_t *p = v->image + v->offset[t];
+    *len = (size_t)ltxi_u64(p);
+    return p + 8;
+}
+LTXI_FN int32_t ltxi_token_type(const ltx_vocab *v, int32_t t) { return v->types == NULL ? LTXI_NORMAL : (int32_t)ltxi_u32(v->types + (size_t)t * 4); }
+LTXI_FN uint32_t ltxi_hash(const uint8_t *s, size_t len) /* FNV-1a */
+{
+    uint32_t h = 2166136261u;
+    size_t i;
+    for (i = 0; i < len; i++) h = (h ^ s[i]) * 16777619u;
+    return h ^ h >> 15;
+}
+LTXI_FN int32_t ltxi_find_token(const ltx_vocab *v, const uint8_t *s, size_t len)
+{
+    uint32_t h = ltxi_hash(s, len) & v->mask;
+    size_t n;
+    for (; v->hash[h] >= 0; h = (h + 1) & v->mask) {
+        const uint8_t *p = ltxi_token_text(v, v->hash[h], &n);
+        if (n == len && ltxi_same(p, s, len)) return v->hash[h];
+    }
+    return -1;
+}
+/* What the metadata says, before memory is there. */
+typedef struct ltxi_vocab_info { ltx_vocab v; ltx_gguf_kv tokens; } ltxi_vocab_info;
+LTXI_FN ltx_result ltxi_vocab_scan(ltx_blob image, const ltx_log *log, ltxi_vocab_info *info)
+{
+    static const struct { const char *key; size_t at; } ints[] = {
+        { "bos_token_id", offsetof(ltx_vocab, bos) }, { "eos_token_id", offsetof(ltx_vocab, eos) }, { "unknown_token_id", offsetof(ltx_vocab, unknown) },
+        { "add_space_prefix", offsetof(ltx_vocab, add_prefix) } };
+    ltx_gguf g;
+    ltx_gguf_kv kv, scores, types, kind;
+    uint64_t cursor = 0;
+    int32_t i;
+    size_t prefix = ltxi_strlen("tokenizer.ggml.");
+    ltx_result r = ltx_gguf_open(image, log, &g);
+    if (r != LTX_OK) return r;
+    memset(info, 0, sizeof *info); memset(&scores, 0, sizeof scores); memset(&types, 0, sizeof types); memset(&kind, 0, sizeof kind);
+    info->v.bos = info->v.eos = info->v.unknown = -1; info->v.add_prefix = 1;
+    while (ltx_gguf_next_kv(&g, &cursor, &kv) == LTX_OK) {
+        const char *name = kv.key + prefix;
+        size_t len = kv.key_len - prefix;
+        if (kv.key_len <= prefix || !ltxi_same(kv.key, "tokenizer.ggml.", prefix)) continue;
+        if (ltxi_text_is(name, len, "model")) kind = kv;
+        if (ltxi_text_is(name, len, "tokens")) info->tokens = kv;
+        if (ltxi_text_is(name, len, "scores")) scores = kv;
+        if (ltxi_text_is(name, len, "token_type")) types = kv;
+        for (i = 0; i < LTXI_COUNT(ints); i++) if (ltxi_text_is(name, len, ints[i].key)) {
+            int64_t value = ltxi_kv_int(&kv);
+            int32_t id = value < 0 || value >= LTX_MAX_DIM ? -1 : (int32_t)value;
+            memcpy((uint8_t *)&info->v + ints[i].at, &id, 4);
+        }
+    }
+    info->v.bytes_only = kind.type == LTXI_GGUF_STRING && ltxi_text_is((const char *)kind.data, (size_t)kind.count, "ltx-bytes");
+    if (kind.type != LTXI_GGUF_STRING || (!info->v.bytes_only && !ltxi_text_is((const char *)kind.data, (size_t)kind.count, "llama")))
+        return ltxi_fail_n(log, LTX_E_ABSENT, -1, (const char *)kind.data, kind.data == NULL ? 0 : (size_t)kind.count, LTXI_S("tokenizer is missing or not supported"), 0, 0);
+    if (info->tokens.type != LTXI_GGUF_ARRAY || info->tokens.item_type != LTXI_GGUF_STRING || info->tokens.count < 1 || info->tokens.count > LTX_MAX_DIM
+        || (info->v.bytes_only && info->tokens.count < 256))
+        return ltxi_fail(log, LTX_E_MODEL, -1, "tokenizer.ggml.tokens", LTXI_S("missing, no strings, too few or too many"), LTX_MAX_DIM, (int64_t)info->tokens.count);
+    info->v.size = (int32_t)info->tokens.count;
+    if (!info->v.bytes_only && (scores.type != LTXI_GGUF_ARRAY || scores.item_type != 6 || scores.count != info->tokens.count))
+        return ltxi_fail(log, LTX_E_MODEL, -1, "tokenizer.ggml.scores", LTXI_S("as many floats as tokens are needed"), info->v.size, (int64_t)scores.count);
+    if (types.type == LTXI_GGUF_ARRAY && (types.item_type == 4 || types.item_type == 5) && types.count == info->tokens.count) info->v.types = types.data;
+    info->v.image = (const uint8_t *)image.ptr;
+    info->v.scores = scores.data;
+    if (info->v.bos >= info->v.size) info->v.bos = -1;
+    if (info->v.eos >= info->v.size) info->v.eos = -1;
+    if (info->v.unknown >= info->v.size) info->v.unknown = -1;
+    for (info->v.mask = 1; info->v.mask < (uint32_t)info->v.size * 2; info->v.mask *= 2) { }
+    info->v.mask -= 1;
+    return LTX_OK;
+}
+LTXI_FN ltx_vocab *ltxi_vocab_place(ltxi_arena *a, ltx_vocab *v)
+{
+    ltx_vocab *p = (ltx_vocab *)ltxi_take(a, 1, sizeof *v);
+    v->offset = (uint64_t *)ltxi_take(a, (size_t)v->size, 8);
+    v->hash = (int32_t *)ltxi_take(a, (size_t)v->mask + 1, 4);
+    return p;
+}
+LTX_API ltx_result ltx_vocab_need(ltx_blob image, const ltx_log *log, ltx_need *out)
+{
+    ltxi_vocab_info info;
+    ltxi_arena a = { NULL, 0 };
+    ltx_result r = ltxi_vocab_scan(image, log, &info);
+    if (r != LTX_OK || out == NULL) return r != LTX_OK ? r : LTX_E_ARG;
+    ltxi_vocab_place(&a, &info.v);
+    out->size = a.used;
+    out->align = LTXI_ALIGN;
+    return LTX_OK;
+}
+LTXI_FN int32_t ltxi_hex(uint8_t c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
+/* "<0x0A>" -> 10, anything else -> -1 */
+LTXI_FN int32_t ltxi_byte_piece(const uint8_t *p, size_t len)
+{
+    int32_t hi, lo;
+    if (len != 6 || !ltxi_same(p, "<0x", 3) || p[5] != '>') return -1;
+    hi = ltxi_hex(p[3]); lo = ltxi_hex(p[4]);
+    return hi < 0 || lo < 0 ? -1 : hi * 16 + lo;
+}
+LTXI_FN void ltxi_vocab_index(ltx_vocab *v, const ltx_gguf_kv *tokens)
+{
+    const uint8_t *p = tokens->data;
+    int32_t t, b;
+    uint32_t h;
+    for (h = 0; h <= v->mask; h++) v->hash[h] = -1;
+    for (b = 0; b < 256; b++) v->byte_token[b] = v->bytes_only ? b : -1;
+    for (t = 0; t < v->size; t++) {
+        size_t len = (size_t)ltxi_u64(p);
+        v->offset[t] = (uint64_t)(p - v->image);
+        v->longest = ltxi_max(v->longest, (int32_t)(len < LTX_MAX_DIM ? len : LTX_MAX_DIM));
+        b = ltxi_byte_piece(p + 8, len);
+        if (b >= 0 && !v->bytes_only && v->byte_token[b] < 0) v->byte_token[b] = t;
+        if (b < 0 && ltxi_token_type(v, t) != LTXI_CONTROL && ltxi_find_token(v, p + 8, len) < 0) { /* control tokens are no text */
+            for (h = ltxi_hash(p + 8, len) & v->mask; v->hash[h] >= 0; h = (h + 1) & v->mask) { }
+            v->hash[h] = t;
+        }
+        p += 8 + len;
+    }
+    for (b = 0; b < 256; b++) if (v->byte_token[b] < 0) v->byte_token[b] = v->unknown >= 0 ? v->unknown : 0;
+}
+LTX_API ltx_result ltx_vocab_init(ltx_blob image, ltx_mem mem, const ltx_log *log, ltx_vocab **out)
+{
+    ltxi_vocab_info info;
+    ltxi_arena a;
+    ltx_need need;
+    ltx_vocab *v;
+    ltx_result r = ltx_vocab_need(image, log, &need);
+    if (r != LTX_OK || out == NULL) return r != LTX_OK ? r : LTX_E_ARG;
+    if (ltxi_block_ok(&need, &mem) != LTX_OK) return ltxi_fail(log, LTX_E_MEM, -1, "vocab", LTXI_S("block too small or misaligned"), (int64_t)need.size, (int64_t)mem.size);
+    if ((r = ltxi_vocab_scan(image, log, &info)) != LTX_OK) return r;
+    a.base = (uint8_t *)mem.ptr; a.used = 0;
+    v = ltxi_vocab_place(&a, &info.v);
+    *v = info.v;
+    ltxi_vocab_index(v, &info.tokens);
+    *out = v;
+    return LTX_OK;
+}
+LTX_API int32_t ltx_vocab_size(const ltx_vocab *v) { return v->size; }
+LTX_API int32_t ltx_vocab_bos(const ltx_vocab *v) { return v->bos; }
+LTX_API int32_t ltx_vocab_eos(const ltx_vocab *v) { return v->eos; }
+LTX_API int32_t ltx_vocab_longest(const ltx_vocab *v) { return v->longest; }
+
+/* ---- encode: symbols are a linked list over the text with blanks replaced, merges a heap ---- */
+typedef struct ltxi_symbol { uint32_t start, len; int32_t prev, next; } ltxi_symbol; /* len 0 = merged away */
+typedef struct ltxi_merge { float score; int32_t left, right; uint32_t len; } ltxi_merge;
+typedef struct ltxi_encoder { const ltx_vocab *v; uint8_t *text; ltxi_symbol *sym; ltxi_merge *heap; int32_t n_heap; } ltxi_encoder;
+
+LTXI_FN void ltxi_encode_place(ltxi_arena *a, size_t len, ltxi_encoder *e)
+{
+    size_t n = ltxi_add(len, 1); /* a blank may be put before the text; a blank becomes three bytes */
+    e->text = (uint8_t *)ltxi_take(a, n, 3);
+    e->sym = (ltxi_symbol *)ltxi_take(a, n, sizeof *e->sym);
+    e->heap = (ltxi_merge *)ltxi_take(a, ltxi_mul(n, 3), sizeof *e->heap); /* a merge leaves at most two new pairs */
+}
+LTX_API ltx_result ltx_encode_need(size_t len, ltx_need *out)
+{
+    ltxi_arena a = { NULL, 0 };
+    ltxi_encoder e;
+    if (out == NULL || len > 0x10000000u) return LTX_E_ARG;
+    ltxi_encode_place(&a, len, &e);
+    out->size = a.used;
+    out->align = LTXI_ALIGN;
+    return LTX_OK;
+}
+LTXI_FN int ltxi_merge_first(const ltxi_merge *a, const ltxi_merge *b) { return a->score > b->score || (!(b->score > a->score) && a->left < b->left); }
+LTXI_FN void ltxi_push_merge(ltxi_encoder *e, int32_t left, int32_t right)
+{
+    ltxi_merge m;
+    int32_t t, i;
+    if (left < 0 || right < 0) return;
+    m.left = left; m.right = right; m.len = e->sym[left].len + e->sym[right].len;
+    t = ltxi_find_token(e->v, e->text + e->sym[left].start, m.len);
+    if (t < 0) return;
+    m.score = ltxi_le_float(e->v->scores + (size_t)t * 4);
+    for (i = e->n_heap++; i > 0 && ltxi_merge_first(&m, &e->heap[(i - 1) / 2]); i = (i - 1) / 2) e->heap[i] = e->heap[(i - 1) / 2];
+    e->heap[i] = m;
+}
+LTXI_FN ltxi_merge ltxi_pop_merge(ltxi_encoder *e)
+{
+    ltxi_merge top = e->heap[0], m = e->heap[--e->n_heap];
+    int32_t i = 0, child;
+    while ((child = 2 * i + 1) < e->n_heap) {
+        if (child + 1 < e->n_heap && ltxi_merge_first(&e->heap[child + 1], &e->heap[child])) child++;
+        if (ltxi_merge_first(&m, &e->heap[child])) break;
+        e->heap[i] = e->heap[child];
+        i = child;
+    }
+    e->heap[i] = m;
+    return top;
+}
+LTXI_FN size_t ltxi_utf8_len(const uint8_t *p, size_t left) /* of the character at p; 1 if it is none */
+{
+    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 && p[0] < 0xf8 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc0 ? 2 : 1, i;
+    if (p[0] >= 0xf8 || n > left) return 1;
+    for (i = 1; i < n; i++) if ((p[i] & 0xc0) != 0x80) return 1;
+    return n;
+}
+LTXI_FN size_t ltxi_blanks(const ltx_vocab *v, const char *text, size_t len, uint8_t *out) /* U+2581 for each blank, one in front */
+{
+    size_t i, n = 0;
+    if (v->add_prefix == 1 && len > 0) { memcpy(out, "\xe2\x96\x81", 3); n = 3; }
+    for (i = 0; i < len; i++) {
+        if (text[i] == ' ') { memcpy(out + n, "\xe2\x96\x81", 3); n += 3; }
+        else out[n++] = (uint8_t)text[i];
+    }
+    return n;
+}
+/* Merge until nothing can be merged; symbol 0 is the head of the list. Returns how many symbols there were. */
+LTXI_FN int32_t ltxi_merge_all(ltxi_encoder *e, size_t bytes)
+{
+    int32_t n = 0, i;
+    size_t at = 0;
+    for (; at < bytes; n++) {
+        e->sym[n].start = (uint32_t)at; e->sym[n].len = (uint32_t)ltxi_utf8_len(e->text + at, bytes - at);
+        e->sym[n].prev = n - 1; e->sym[n].next = -1;
+        if (n > 0) e->sym[n - 1].next = n;
+        at += e->sym[n].len;
+    }
+    for (i = 0; i + 1 < n; i++) ltxi_push_merge(e, i, i + 1);
+    while (e->n_heap > 0) {
+        ltxi_merge m = ltxi_pop_merge(e);
+        ltxi_symbol *l = &e->sym[m.left], *r = &e->sym[m.right];
+        if (l->len == 0 || r->len == 0 || l->len + r->len != m.len) continue; /* one of them has changed since */
+        l->len += r->len; r->len = 0;
+        l->next = r->next;
+        if (l->next >= 0) e->sym[l->next].prev = m.left;
+        ltxi_push_merge(e, l->prev, m.left);
+        ltxi_push_merge(e, m.left, l->next);
+    }
+    return n;
+}
+/* Tokens of a symbol: its piece, or one per byte. Writes while there is room, counts on. */
+LTXI_FN int32_t ltxi_emit(const ltxi_encoder *e, const ltxi_symbol *s, int32_t n, int32_t *tokens, int32_t cap)
+{
+    int32_t t = ltxi_find_token(e->v, e->text + s->start, s->len);
+    uint32_t i;
+    if (t >= 0) { if (n < cap) tokens[n] = t; return n + 1; }
+    for (i = 0; i < s->len; i++, n++) if (n < cap) tokens[n] = e->v->byte_token[e->text[s->start + i]];
+    return n;
+}
+LTX_API ltx_result ltx_encode(const ltx_vocab *v, const char *text, size_t len, uint32_t flags, ltx_mem work, int32_t *tokens, int32_t cap, int32_t *count)
+{
+    ltxi_encoder e;
+    ltxi_arena a;
+    ltx_need need;
+    int32_t n = 0, pass, i;
+    if (v == NULL || (text == NULL && len > 0) || count == NULL || cap < 0 || (tokens == NULL && cap > 0) || ltx_encode_need(len, &need) != LTX_OK) return LTX_E_ARG;
+    if (ltxi_block_ok(&need, &work) != LTX_OK) return LTX_E_MEM;
+    a.base = (uint8_t *)work.ptr; a.used = 0;
+    ltxi_encode_place(&a, len, &e);
+    e.v = v; e.n_heap = 0;
+    if (!v->bytes_only) ltxi_merge_all(&e, ltxi_blanks(v, text, len, e.text));
+    for (pass = 0; pass < 2; pass++) { /* count, then write: nothing is written if it does not fit */
+        n = flags & LTX_BOS && v->bos >= 0 ? 1 : 0;
+        if (pass == 1 && n == 1) tokens[0] = v->bos;
+        if (v->bytes_only) for (i = 0; i < (int32_t)len; i++, n++) { if (pass == 1) tokens[n] = (uint8_t)text[i]; }
+        else for (i = len > 0 ? 0 : -1; i >= 0; i = e.sym[i].next) n = ltxi_emit(&e, &e.sym[i], n, tokens, pass == 1 ? cap : 0);
+        if (n > cap) return LTX_E_FULL;
+    }
+    *count = n;
+    return LTX_OK;
+}
+LTX_API int32_t ltx_piece(const ltx_vocab *v, int32_t token, int32_t first, char *buf, int32_t cap)
+{
+    const uint8_t *p;
+    size_t len, i = 0;
+    int32_t n = 0, b;
+    if (v == NULL || token < 0 || token >= v->size) return 0;
+    p = ltxi_token_text(v, token, &len);
+    b = v->bytes_only ? (token < 256 ? token : -1) : ltxi_byte_piece(p, len);
+    if (b >= 0) { if (cap > 0) buf[n++] = (char)b; return n; }
+    if (v->bytes_only || ltxi_token_type(v, token) == LTXI_CONTROL || ltxi_token_type(v, token) == LTXI_UNKNOWN) return 0;
+    if (first && v->add_prefix == 1 && len >= 3 && ltxi_same(p, "\xe2\x96\x81", 3)) i = 3;
+    while (i < len && n < cap) {
+        if (len - i >= 3 && ltxi_same(p + i, "\xe2\x96\x81", 3)) { buf[n++] = ' '; i += 3; }
+        else buf[n++] = (char)p[i++];
+    }
+    return n;
+}
+#endif /* LTX_NO_GGUF */
+
+/* ==== >>tensors ===========================================================================================
+   Owns the public tensor operations: thin wrappers that choose a set of kernels. May call: everything above.   */
+
+LTX_API ltx_result ltx_matmul_need(const ltx_mat *w, int32_t m, ltx_need *out)
+{
+    ltxi_arena a = { NULL, 0 };
+    ltxi_acts x;
+    if (w == NULL || out == NULL || m < 1 || ltxi_check_mat(NULL, -1, "w", w, -1, -1, 0) != LTX_OK) return LTX_E_ARG;
+    ltxi_acts_place(&a, &x, m, w->cols);
+    ltxi_take(&a, (size_t)m, ltxi_mul((size_t)x.ld, 4));
+    out->size = a.used;
+    out->align = LTXI_ALIGN;
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int32_t m, ltx_mem work, float *y)
+{
+    ltx_need need;
+    ltxi_arena a;
+    ltxi_acts acts;
+    ltxi_machine machine;
+    ltxi_job job;
+    float *rows;
+    int32_t i;
+    ltx_result r = ltx_matmul_need(w, m, &need);
+    if (r != LTX_OK || x == NULL || y == NULL) return LTX_E_ARG;
+    if (ltxi_block_ok(&need, &work) != LTX_OK) return LTX_E_MEM;
+    if (ltxi_isa_best(isa) < 0) return LTX_E_ABSENT;
+    memset(&machine, 0, sizeof machine);
+    machine.k = ltxi_kernels_of(ltxi_isa_best(isa)); machine.threads = 1;
+    a.base = (uint8_t *)work.ptr; a.used = 0;
+    ltxi_acts_place(&a, &acts, m, w->cols);
+    rows = (float *)ltxi_take(&a, (size_t)m, (size_t)acts.ld * 4);
+    for (i = 0; i < m; i++) memcpy(rows + (size_t)i * (size_t)acts.ld, x + (size_t)i * (size_t)w->cols, (size_t)w->cols * 4);
+    acts.f = rows;
+    job = ltxi_job_of(w, NULL, y, w->rows);
+    ltxi_prepare(&machine, &acts, m, &job, 1);
+    ltxi_multiply(&machine, &acts, m, &job, 1);
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_map(int32_t isa, ltx_fn f, const float *x, int32_t n, float *y)
+{
+    const ltxi_kernels *k = ltxi_kernels_of(ltxi_isa_best(isa));
+    float zero[16], sine[16], cosine[16], t[16];
+    int32_t i, part;
+    if (ltxi_isa_best(isa) < 0) return LTX_E_ABSENT;
+    if (x == NULL || y == NULL || n < 0 || f < LTX_FN_EXP || f > LTX_FN_COS) return LTX_E_ARG;
+    memset(zero, 0, sizeof zero);
+    if (f == LTX_FN_LOG) { for (i = 0; i < n; i++) y[i] = ltxi_log(x[i]); return LTX_OK; }
+    if (f != LTX_FN_SIN && f != LTX_FN_COS) { k->map((int32_t)f, x, n, y); return LTX_OK; }
+    for (i = 0; i < n; i += 16) {
+        part = ltxi_min(16, n - i);
+        ltxi_tail(t, x + i, part * 4);
+        k->sincos(t, zero, 1.0f, 16, sine, cosine);
+        memcpy(y + i, f == LTX_FN_SIN ? sine : cosine, (size_t)part * 4);
+    }
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_rmsnorm(int32_t isa, const float *x, const void *w, int32_t n, float eps, float *y)
+{
+    if (ltxi_isa_best(isa) < 0) return LTX_E_ABSENT;
+    if (x == NULL || y == NULL || n < 1) return LTX_E_ARG;
+    ltxi_rmsnorm(ltxi_kernels_of(ltxi_isa_best(isa)), x, w, n, eps, y);
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_softmax(int32_t isa, float *x, int32_t n)
+{
+    const ltxi_kernels *k = ltxi_kernels_of(ltxi_isa_best(isa));
+    if (ltxi_isa_best(isa) < 0) return LTX_E_ABSENT;
+    if (x == NULL || n < 1) return LTX_E_ARG;
+    k->mulv(x, NULL, 1.0f / k->expsum(x, k->maximum(x, n), n, NULL), n);
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x, int32_t heads, int32_t position)
+{
+    ltx_model m;
+    float freq[2 * LTXI_MAX_HEAD], angles[2 * LTXI_MAX_HEAD];
+    int32_t h, ld, best = ltxi_isa_best(isa);
+    if (best < 0) return LTX_E_ABSENT;
+    if (model == NULL || x == NULL || heads < 0 || position < 0 || position >= LTX_MAX_TOKENS) return LTX_E_ARG;
+    m = *model;
+    ltxi_model_defaults(&m);
+    ld = ltxi_round_up(m.rope_dims, 16);
+    if (m.rope_dims < 0 || m.rope_dims % 2 != 0 || m.rope_dims > m.head_dim || m.head_dim > LTXI_MAX_HEAD) return LTX_E_ARG;
+    ltxi_frequencies(&m, freq, freq + ld, ld);
+    ltxi_rope_angles(ltxi_kernels_of(best), freq, ld, m.rope_dims, m.rope_pairs, position, angles);
+    for (h = 0; h < heads && m.rope_dims > 0; h++) ltxi_kernels_of(best)->rope(x + (size_t)h * (size_t)m.head_dim, angles, angles + ld, m.rope_dims / 2, m.rope_pairs == LTX_ROPE_HALVES);
+    return LTX_OK;
+}
+
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT DEFAULT
+#elif defined(__GNUC__)
+#pragma GCC diagnostic pop
+#pragma GCC pop_options
+#endif
+#endif /* LTX_IMPLEMENTATION */
+
+/* ==== License =============================================================================================
+   MIT License. Copyright (c) 2026 the ltx.h authors.
+   Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation files (the
+   "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy, modify, merge, publish,
+   distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is furnished to do so, subject to
+   the following conditions: The above copyright notice and this permission notice shall be included in all copies or substantial portions
+   of the Software. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+   WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS
+   BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
+   CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE. */
