@@ -77,7 +77,7 @@
      The library never allocates. Each object has a ..._need function that says how many bytes at which alignment,
      and an ..._init that takes them. Exactly that many bytes work, one fewer is LTX_E_MEM. Blocks are borrowed until
      you stop using the object; there is nothing to free. A session takes three blocks, because firmware puts them in
-     different memories: state (rows, positions, counters), cache (keys and values), scratch (only used during a
+     different memories: state (rows, hidden vectors, counters), cache (keys, values, positions), scratch (only used during a
      call; sessions that never run at the same time may share it). Weights are never copied and never written.
      The stack need is below 8 KB.
 
@@ -241,6 +241,8 @@ typedef struct ltx_model {
     ltx_mat head;          /* [vocab][dim]; absent = embed is used (tied)                        */
     const ltx_layer *layers; /* n_layers                                                         */
     uint32_t exits[LTX_MAX_LAYERS / 32]; /* bit l: trained to exit after layer l; all 0 = unknown */
+    const void *draft_ids; /* optional shortlist for drafts: n_draft_ids tokens as u32 (little-endian, any alignment), ascending. */
+    int32_t  n_draft_ids;  /* A frequent few hundred save most of the head that a draft costs; 0 = drafts use the whole head   */
 } ltx_model;
 
 /* Check every tensor and dimension once, with a log event for the first thing that is wrong.
@@ -325,7 +327,8 @@ typedef struct ltx_draft {
     int32_t length;   /* most drafted tokens a round; 0 = draft_max of the session               */
     float   stop;     /* stop drafting when the draft's probability falls below this; 0 = chosen online from the
                          acceptance seen so far per level of confidence and the cost model below */
-    float   row_cost; /* cost of one more row in a batch, as a share of a whole pass; 0 = 0.15. Only for stop = 0 */
+    float   row_cost; /* cost of one more row in a deep batch, as a share of a pass of one row; 0 = 0.25. Only for stop = 0:
+                         small where reading weights dominates (large models), larger where arithmetic does */
 } ltx_draft;
 
 /* ---- sessions ------------------------------------------------------------------------------------------- */
@@ -358,7 +361,8 @@ typedef struct ltx_session_desc {
                               all. The sequence may then be longer than the cache: ctx is ignored */
     int32_t    sinks;      /* with a window: the first `sinks` entries of each cache stay; they keep a distance of at most
                               sinks + window - 1 (StreamingLLM, arXiv 2309.17453)                */
-    int32_t    draft_max;  /* most drafted tokens a round, at most rows - 1; 0 = no speculation  */
+    int32_t    draft_max;  /* most drafted tokens a round, at most 64 and rows - 1; 0 = no speculation. With a shortlist in
+                              the model, its rows of the head are copied into the state block    */
     int32_t    threads;    /* 0 = 1. Tasks a call is cut into, for pool or OpenMP                */
     ltx_plan   plan;       /* also decides which caches have memory: later plans may use those   */
     ltx_policy policy;
@@ -846,8 +850,9 @@ LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float
    no other way to compile one body for several targets in one file. The scalar set is the specification.
      ld st set1 add sub mul div fma   as usual, memory of any alignment      max(a,b) = a > b ? a : b     min(a,b) = a < b ? a : b
      ldf ldh ldb                      weights: F32, F16, BF16 (little-endian)      ldi 8-bit integers     sth store as half
-     sti   stores the integers that LTXI_MAGIC left in the lanes as int8, returns their sum
-     pow2  2^n of integral n, -126..127      amax largest absolute value, as bits, NaN highest      swap exchanges lanes 2i and 2i+1
+     sti   stores the integers that LTXI_MAGIC left in the lanes as int8
+     pow2  2^n of integral n, -126..127      swap exchanges lanes 2i and 2i+1
+     top   lanes of largest absolute value, as bits (NaN highest): top(m, x); amax the largest of those
      sum   fixed tree: lanes 8 apart, then 4, 2, 1
    May call: platform, formats.                                                                                */
 
@@ -873,19 +878,10 @@ LTXI_SCALAR(pow2, (ltxi_scalar_v a), ltxi_float((ltxi_bits(a.f[i] + LTXI_MAGIC) 
 LTXI_SCALAR(swap, (ltxi_scalar_v a), a.f[i ^ 1])
 LTXI_I_scalar void ltxi_scalar_st(float *p, ltxi_scalar_v a) { memcpy(p, a.f, 64); }
 LTXI_I_scalar void ltxi_scalar_sth(uint8_t *p, ltxi_scalar_v a) { int32_t i; for (i = 0; i < 16; i++) ltxi_put16(p + i * 2, ltxi_to_half(a.f[i])); }
-LTXI_I_scalar int32_t ltxi_scalar_sti(int8_t *p, ltxi_scalar_v a)
-{
-    int32_t i, s = 0;
-    for (i = 0; i < 16; i++) { p[i] = (int8_t)(uint8_t)(ltxi_bits(a.f[i]) - LTXI_MAGIC_BITS); s += p[i]; }
-    return s;
-}
-LTXI_I_scalar uint32_t ltxi_scalar_amax(ltxi_scalar_v a)
-{
-    uint32_t m = 0, u;
-    int32_t i;
-    for (i = 0; i < 16; i++) { u = ltxi_bits(a.f[i]) & 0x7fffffffu; if (u > m) m = u; }
-    return m;
-}
+LTXI_I_scalar void ltxi_scalar_sti(int8_t *p, ltxi_scalar_v a) { int32_t i; for (i = 0; i < 16; i++) p[i] = (int8_t)(uint8_t)(ltxi_bits(a.f[i]) - LTXI_MAGIC_BITS); }
+LTXI_I_scalar uint32_t ltxi_umax(uint32_t a, uint32_t b) { return a > b ? a : b; }
+LTXI_SCALAR(top, (ltxi_scalar_v m, ltxi_scalar_v x), ltxi_float(ltxi_umax(ltxi_bits(m.f[i]), ltxi_bits(x.f[i]) & 0x7fffffffu)))
+LTXI_I_scalar uint32_t ltxi_scalar_amax(ltxi_scalar_v m) { uint32_t a = 0; int32_t i; for (i = 0; i < 16; i++) a = ltxi_umax(a, ltxi_bits(m.f[i])); return a; }
 LTXI_I_scalar float ltxi_scalar_sum(ltxi_scalar_v a)
 {
     int32_t w, i;
@@ -895,7 +891,7 @@ LTXI_I_scalar float ltxi_scalar_sum(ltxi_scalar_v a)
 
 #ifdef LTXI_X86
 #define LTXI_T_avx2 __attribute__((unused, target("avx2,fma,f16c"))) static
-#define LTXI_I_avx2 LTXI_T_avx2 __inline__
+#define LTXI_I_avx2 __attribute__((unused, always_inline, target("avx2,fma,f16c"))) static __inline__
 typedef struct ltxi_avx2_v { __m256 a, b; } ltxi_avx2_v;
 #define LTXI_AVX2(name, args, ea, eb) LTXI_I_avx2 ltxi_avx2_v ltxi_avx2_##name args { ltxi_avx2_v r; r.a = ea; r.b = eb; return r; }
 #define LTXI_M128(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
@@ -927,23 +923,21 @@ LTXI_I_avx2 void ltxi_avx2_sth(uint8_t *p, ltxi_avx2_v x)
     _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x.a, 0));
     _mm_storeu_si128((__m128i *)(void *)(p + 16), _mm256_cvtps_ph(x.b, 0));
 }
-LTXI_I_avx2 int32_t ltxi_avx2_isum(__m128i s)
-{
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
-}
-LTXI_I_avx2 int32_t ltxi_avx2_sti(int8_t *p, ltxi_avx2_v x)
+LTXI_I_avx2 void ltxi_avx2_sti(int8_t *p, ltxi_avx2_v x)
 {
     __m256i m = _mm256_set1_epi32((int32_t)LTXI_MAGIC_BITS), a = _mm256_sub_epi32(_mm256_castps_si256(x.a), m), b = _mm256_sub_epi32(_mm256_castps_si256(x.b), m);
-    __m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8), s = _mm256_add_epi32(a, b);
+    __m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
     _mm_storeu_si128((__m128i *)(void *)p, _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
-    return ltxi_avx2_isum(_mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
 }
-LTXI_I_avx2 uint32_t ltxi_avx2_amax(ltxi_avx2_v x)
+LTXI_I_avx2 __m256 ltxi_avx2_top8(__m256 m, __m256 x)
 {
-    __m256i k = _mm256_set1_epi32(0x7fffffff);
-    __m256i m = _mm256_max_epu32(_mm256_and_si256(_mm256_castps_si256(x.a), k), _mm256_and_si256(_mm256_castps_si256(x.b), k));
-    __m128i h = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+    return _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(m), _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff))));
+}
+LTXI_AVX2(top, (ltxi_avx2_v m, ltxi_avx2_v x), ltxi_avx2_top8(m.a, x.a), ltxi_avx2_top8(m.b, x.b))
+LTXI_I_avx2 uint32_t ltxi_avx2_amax(ltxi_avx2_v m)
+{
+    __m256i a = _mm256_max_epu32(_mm256_castps_si256(m.a), _mm256_castps_si256(m.b));
+    __m128i h = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
     h = _mm_max_epu32(h, _mm_shuffle_epi32(h, 0x4e));
     return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(h, _mm_shuffle_epi32(h, 0xb1)));
 }
@@ -956,7 +950,7 @@ LTXI_I_avx2 float ltxi_avx2_sum8(__m256 s)
 LTXI_I_avx2 float ltxi_avx2_sum(ltxi_avx2_v x) { return ltxi_avx2_sum8(_mm256_add_ps(x.a, x.b)); }
 
 #define LTXI_T_avx512 __attribute__((unused, target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))) static
-#define LTXI_I_avx512 LTXI_T_avx512 __inline__
+#define LTXI_I_avx512 __attribute__((unused, always_inline, target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))) static __inline__
 typedef __m512 ltxi_avx512_v;
 #define LTXI_AVX512(name, args, e) LTXI_I_avx512 __m512 ltxi_avx512_##name args { return e; }
 LTXI_AVX512(ld, (const float *p), _mm512_loadu_ps(p))
@@ -976,26 +970,20 @@ LTXI_AVX512(pow2, (__m512 n), _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_e
 LTXI_AVX512(swap, (__m512 x), _mm512_permute_ps(x, 0xb1))
 LTXI_I_avx512 void ltxi_avx512_st(float *p, __m512 x) { _mm512_storeu_ps(p, x); }
 LTXI_I_avx512 void ltxi_avx512_sth(uint8_t *p, __m512 x) { _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtps_ph(0xffff, x, 0)); }
-LTXI_I_avx512 int32_t ltxi_avx512_sti(int8_t *p, __m512 x)
+LTXI_I_avx512 void ltxi_avx512_sti(int8_t *p, __m512 x)
 {
-    __m512i q = _mm512_sub_epi32(_mm512_castps_si512(x), _mm512_set1_epi32((int32_t)LTXI_MAGIC_BITS));
-    __m256i s = _mm256_add_epi32(_mm512_castsi512_si256(q), _mm512_extracti64x4_epi64(q, 1));
-    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(q));
-    return ltxi_avx2_isum(_mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_sub_epi32(_mm512_castps_si512(x), _mm512_set1_epi32((int32_t)LTXI_MAGIC_BITS))));
 }
-LTXI_I_avx512 uint32_t ltxi_avx512_amax(__m512 x)
+LTXI_AVX512(top, (__m512 m, __m512 x), _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(m), _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)))))
+LTXI_I_avx512 ltxi_avx2_v ltxi_avx512_halves(__m512 x)
 {
-    __m512i a = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
     ltxi_avx2_v v;
-    v.a = _mm256_castsi256_ps(_mm512_castsi512_si256(a));
-    v.b = _mm256_castsi256_ps(_mm512_extracti64x4_epi64(a, 1));
-    return ltxi_avx2_amax(v);
+    v.a = _mm512_castps512_ps256(x);
+    v.b = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
+    return v;
 }
-LTXI_I_avx512 float ltxi_avx512_sum(__m512 x)
-{
-    __m256 h = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
-    return ltxi_avx2_sum8(_mm256_add_ps(_mm512_castps512_ps256(x), h));
-}
+LTXI_I_avx512 uint32_t ltxi_avx512_amax(__m512 m) { return ltxi_avx2_amax(ltxi_avx512_halves(m)); }
+LTXI_I_avx512 float ltxi_avx512_sum(__m512 x) { return ltxi_avx2_sum(ltxi_avx512_halves(x)); }
 #endif /* LTXI_X86 */
 
 /* The last n < 16 elements of an array, padded with zeros to a full set of lanes. */
@@ -1141,8 +1129,8 @@ LTXI_FN float ltxi_log(float x)
 /* ==== >>matrix ============================================================================================
    Owns products of weight matrices with rows of activations, and the cutting of work for threads. May call: platform, formats, vector.
 
-   The unit of work is a tile: sixteen output rows of one matrix times up to LTXI_TILE rows of activations. A kernel gets sixteen
-   row pointers (the last one repeated where a matrix ends) and writes out[row of activations][16].
+   The unit of work is a tile: sixteen output rows of one matrix, `ld` bytes apart, times up to LTXI_TILE rows of activations. A kernel
+   writes out[row of activations][16].
      float weights      sixteen chains over the columns per output element, then the tree of `sum`
      quantized weights  activations in blocks of 32 int8 with a float scale; per block an exact integer product, then
                         acc = fma((float)isum, dw * dx, acc), blocks in order. Lanes are output rows.                */
@@ -1157,31 +1145,38 @@ typedef struct ltxi_acts {
     int32_t *sum; /* [m][ld / 32] sum of the block's integers   */
     int32_t  ld;  /* floats between rows, a multiple of 32      */
 } ltxi_acts;
-typedef void ltxi_tile_fn(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out);
+typedef void ltxi_tile_fn(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out);
 
-/* Blocks of 8 or 16 lanes share: n <= ld floats to int8 with one scale. Not finite: scale NaN, so that the product is NaN. Too
-   small to invert: zeros. */
+/* n floats (written as a multiple of 16) to int8 with one scale; *sum is the sum of the integers. Not finite: scale NaN, so that the
+   product is NaN. Too small to invert: zeros. */
 #define LTXI_QUANTIZE(S) \
 LTXI_T_##S float ltxi_##S##_quantize(const float *x, int32_t n, int8_t *q, int32_t *sum) \
 { \
-    uint32_t m = 0, u; \
-    int32_t i, s = 0; \
+    ltxi_##S##_v m = ltxi_##S##_set1(0.0f), s = m, magic = ltxi_##S##_set1(LTXI_MAGIC), k, v; \
+    int32_t i; \
+    uint32_t bits; \
     float amax, id; \
-    for (i = 0; i < n; i += 16) { u = ltxi_##S##_amax(ltxi_##S##_get(x + i, n - i)); if (u > m) m = u; } \
-    amax = ltxi_float(m); \
+    for (i = 0; i < n; i += 16) m = ltxi_##S##_top(m, ltxi_##S##_get(x + i, n - i)); \
+    bits = ltxi_##S##_amax(m); \
+    amax = ltxi_float(bits); \
     id = 127.0f / amax; \
-    if (m >= 0x7f800000u || id > FLT_MAX) { amax = m >= 0x7f800000u ? ltxi_float(0x7fc00000u) : 0.0f; id = 0.0f; } \
-    for (i = 0; i < n; i += 16) { \
-        ltxi_##S##_v v = id > 0.0f ? ltxi_##S##_get(x + i, n - i) : ltxi_##S##_set1(0.0f); \
-        s += ltxi_##S##_sti(q + i, ltxi_##S##_fma(v, ltxi_##S##_set1(id), ltxi_##S##_set1(LTXI_MAGIC))); \
+    if (bits >= 0x7f800000u || id > FLT_MAX) { \
+        memset(q, 0, (size_t)ltxi_round_up(n, 16)); \
+        *sum = 0; \
+        return bits >= 0x7f800000u ? ltxi_float(0x7fc00000u) : 0.0f; \
     } \
-    *sum = s; \
+    for (k = ltxi_##S##_set1(id), i = 0; i < n; i += 16) { \
+        v = ltxi_##S##_fma(ltxi_##S##_get(x + i, n - i), k, magic); \
+        ltxi_##S##_sti(q + i, v); \
+        s = ltxi_##S##_add(s, ltxi_##S##_sub(v, magic)); /* small integers: exact */ \
+    } \
+    *sum = (int32_t)ltxi_##S##_sum(s); \
     return amax / 127.0f; \
 }
 
 /* Float tile: four output rows at a time, so that four chains of fused multiply-adds are in flight. */
 #define LTXI_FLOAT_TILE(S, name, load, size) \
-LTXI_T_##S void ltxi_##S##_tile_##name(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+LTXI_T_##S void ltxi_##S##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
     int32_t m, r, i, j; \
     uint8_t t[64]; \
@@ -1190,13 +1185,13 @@ LTXI_T_##S void ltxi_##S##_tile_##name(const uint8_t *const *w, const ltxi_acts 
         ltxi_##S##_v a[4], v; \
         for (j = 0; j < 4; j++) a[j] = ltxi_##S##_set1(0.0f); \
         for (i = 0; i + 16 <= cols; i += 16) { \
-            size_t at = (size_t)i * size; \
+            const uint8_t *p = w + (size_t)r * ld + (size_t)i * size; \
             v = ltxi_##S##_ld(f + i); \
-            a[0] = ltxi_##S##_fma(ltxi_##S##_##load(w[r] + at), v, a[0]); a[1] = ltxi_##S##_fma(ltxi_##S##_##load(w[r + 1] + at), v, a[1]); \
-            a[2] = ltxi_##S##_fma(ltxi_##S##_##load(w[r + 2] + at), v, a[2]); a[3] = ltxi_##S##_fma(ltxi_##S##_##load(w[r + 3] + at), v, a[3]); \
+            a[0] = ltxi_##S##_fma(ltxi_##S##_##load(p), v, a[0]); a[1] = ltxi_##S##_fma(ltxi_##S##_##load(p + ld), v, a[1]); \
+            a[2] = ltxi_##S##_fma(ltxi_##S##_##load(p + 2 * ld), v, a[2]); a[3] = ltxi_##S##_fma(ltxi_##S##_##load(p + 3 * ld), v, a[3]); \
         } \
         if (i < cols) for (v = ltxi_##S##_get(f + i, cols - i), j = 0; j < 4; j++) \
-            a[j] = ltxi_##S##_fma(ltxi_##S##_##load((const uint8_t *)ltxi_tail(t, w[r + j] + (size_t)i * size, (cols - i) * size)), v, a[j]); \
+            a[j] = ltxi_##S##_fma(ltxi_##S##_##load((const uint8_t *)ltxi_tail(t, w + (size_t)(r + j) * ld + (size_t)i * size, (cols - i) * size)), v, a[j]); \
         for (j = 0; j < 4; j++) out[r + j] = ltxi_##S##_sum(a[j]); \
     } \
 }
@@ -1209,7 +1204,7 @@ LTXI_FN int32_t ltxi_dot_q4_0(const uint8_t *w, const int8_t *q)
     for (i = 0; i < LTXI_BLOCK / 2; i++) s += ((w[i] & 15) - 8) * q[i] + ((w[i] >> 4) - 8) * q[i + LTXI_BLOCK / 2];
     return s;
 }
-LTXI_FN void ltxi_scalar_tile_q(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out, int32_t bytes,
+LTXI_FN void ltxi_scalar_tile_q(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out, int32_t bytes,
                                 int32_t (*dot)(const uint8_t *w, const int8_t *q))
 {
     int32_t m, r, b;
@@ -1218,19 +1213,19 @@ LTXI_FN void ltxi_scalar_tile_q(const uint8_t *const *w, const ltxi_acts *x, int
         const float *d = x->d + (size_t)(row + m) * (size_t)(x->ld / LTXI_BLOCK);
         float acc = 0;
         for (b = 0; b < cols / LTXI_BLOCK; b++) {
-            const uint8_t *block = w[r] + (size_t)b * (size_t)bytes;
+            const uint8_t *block = w + (size_t)r * ld + (size_t)b * (size_t)bytes;
             acc = ltxi_fma((float)dot(block + 2, q + b * LTXI_BLOCK), ltxi_from_half(ltxi_u16(block)) * d[b], acc);
         }
         out[r] = acc;
     }
 }
-LTXI_FN void ltxi_scalar_tile_q8_0(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+LTXI_FN void ltxi_scalar_tile_q8_0(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
 {
-    ltxi_scalar_tile_q(w, x, row, rows, cols, out, LTXI_Q8_BYTES, ltxi_dot_q8_0);
+    ltxi_scalar_tile_q(w, ld, x, row, rows, cols, out, LTXI_Q8_BYTES, ltxi_dot_q8_0);
 }
-LTXI_FN void ltxi_scalar_tile_q4_0(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+LTXI_FN void ltxi_scalar_tile_q4_0(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
 {
-    ltxi_scalar_tile_q(w, x, row, rows, cols, out, LTXI_Q4_BYTES, ltxi_dot_q4_0);
+    ltxi_scalar_tile_q(w, ld, x, row, rows, cols, out, LTXI_Q4_BYTES, ltxi_dot_q4_0);
 }
 
 #ifdef LTXI_X86
@@ -1239,124 +1234,145 @@ LTXI_FN void ltxi_scalar_tile_q4_0(const uint8_t *const *w, const ltxi_acts *x, 
    bytes of it meet the same four bytes of every activation row. What differs between formats is only how a block becomes unsigned
    bytes: Q8_0 adds 128, Q4_0 has its nibbles; `offset` times the sum of the activation block is taken off again. All exact. */
 
-LTXI_I_avx2 __m256 ltxi_avx2_scales(const uint8_t *const *w, size_t at)
+typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four int8 activations, broadcast straight from memory */
+#define LTXI_HALF(k) (short)ltxi_u16(w + (k) * ld)
+LTXI_I_avx2 __m256 ltxi_avx2_scales(const uint8_t *w, size_t ld)
 {
-    return _mm256_cvtph_ps(_mm_set_epi16((short)ltxi_u16(w[7] + at), (short)ltxi_u16(w[6] + at), (short)ltxi_u16(w[5] + at), (short)ltxi_u16(w[4] + at),
-        (short)ltxi_u16(w[3] + at), (short)ltxi_u16(w[2] + at), (short)ltxi_u16(w[1] + at), (short)ltxi_u16(w[0] + at)));
+    return _mm256_cvtph_ps(_mm_set_epi16(LTXI_HALF(7), LTXI_HALF(6), LTXI_HALF(5), LTXI_HALF(4), LTXI_HALF(3), LTXI_HALF(2), LTXI_HALF(1), LTXI_HALF(0)));
 }
-/* t[k] = bytes 4k..4k+3 of eight rows of 32 bytes */
-LTXI_I_avx2 void ltxi_avx2_block_q8_0(const uint8_t *const *w, size_t at, __m256i *t)
+#undef LTXI_HALF
+/* t[k] = bytes 4k..4k+3 of eight rows of 32 bytes. Everything is written out: gcc -O2 unrolls no loops, and arrays that are indexed by a
+   loop live on the stack. */
+LTXI_I_avx2 void ltxi_avx2_pairs(__m256i a0, __m256i a1, __m256i a2, __m256i a3, __m256i *t) /* 4 x 4 exchange inside each 128 bits */
 {
-    __m256i a[8], b[8];
-    int32_t i;
-    for (i = 0; i < 8; i++) a[i] = LTXI_M256(w[i] + at);
-    for (i = 0; i < 4; i++) { b[2 * i] = _mm256_unpacklo_epi32(a[2 * i], a[2 * i + 1]); b[2 * i + 1] = _mm256_unpackhi_epi32(a[2 * i], a[2 * i + 1]); }
-    for (i = 0; i < 2; i++) { /* a[0..3]: rows 0-3, a[4..7]: rows 4-7; columns 0, 1, 2, 3 | 4, 5, 6, 7 */
-        a[4 * i] = _mm256_unpacklo_epi64(b[4 * i], b[4 * i + 2]); a[4 * i + 1] = _mm256_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
-        a[4 * i + 2] = _mm256_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]); a[4 * i + 3] = _mm256_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
-    }
-    for (i = 0; i < 4; i++) { t[i] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x20); t[i + 4] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x31); }
+    __m256i b0 = _mm256_unpacklo_epi32(a0, a1), b1 = _mm256_unpackhi_epi32(a0, a1), b2 = _mm256_unpacklo_epi32(a2, a3), b3 = _mm256_unpackhi_epi32(a2, a3);
+    t[0] = _mm256_unpacklo_epi64(b0, b2); t[1] = _mm256_unpackhi_epi64(b0, b2); t[2] = _mm256_unpacklo_epi64(b1, b3); t[3] = _mm256_unpackhi_epi64(b1, b3);
+}
+LTXI_I_avx2 void ltxi_avx2_block_q8_0(const uint8_t *w, size_t ld, __m256i *t)
+{
+    __m256i a[4], b[4];
+    ltxi_avx2_pairs(LTXI_M256(w), LTXI_M256(w + ld), LTXI_M256(w + 2 * ld), LTXI_M256(w + 3 * ld), a);
+    ltxi_avx2_pairs(LTXI_M256(w + 4 * ld), LTXI_M256(w + 5 * ld), LTXI_M256(w + 6 * ld), LTXI_M256(w + 7 * ld), b);
+    t[0] = _mm256_permute2x128_si256(a[0], b[0], 0x20); t[1] = _mm256_permute2x128_si256(a[1], b[1], 0x20);
+    t[2] = _mm256_permute2x128_si256(a[2], b[2], 0x20); t[3] = _mm256_permute2x128_si256(a[3], b[3], 0x20);
+    t[4] = _mm256_permute2x128_si256(a[0], b[0], 0x31); t[5] = _mm256_permute2x128_si256(a[1], b[1], 0x31);
+    t[6] = _mm256_permute2x128_si256(a[2], b[2], 0x31); t[7] = _mm256_permute2x128_si256(a[3], b[3], 0x31);
 }
 /* the same for eight rows of 16 bytes of nibbles, which give columns 0..15 (low) and 16..31 (high) */
-LTXI_I_avx2 void ltxi_avx2_block_q4_0(const uint8_t *const *w, size_t at, __m256i *t)
+LTXI_I_avx2 __m256i ltxi_avx2_two(const uint8_t *w, size_t ld) { return _mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w)), LTXI_M128(w + 4 * ld), 1); } /* rows 0 and 4 */
+LTXI_I_avx2 void ltxi_avx2_block_q4_0(const uint8_t *w, size_t ld, __m256i *t)
 {
-    __m256i a[4], b[4], low = _mm256_set1_epi8(15);
-    int32_t i;
-    for (i = 0; i < 4; i++) a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w[i] + at)), LTXI_M128(w[i + 4] + at), 1);
-    for (i = 0; i < 2; i++) { b[2 * i] = _mm256_unpacklo_epi32(a[2 * i], a[2 * i + 1]); b[2 * i + 1] = _mm256_unpackhi_epi32(a[2 * i], a[2 * i + 1]); }
-    a[0] = _mm256_unpacklo_epi64(b[0], b[2]); a[1] = _mm256_unpackhi_epi64(b[0], b[2]);
-    a[2] = _mm256_unpacklo_epi64(b[1], b[3]); a[3] = _mm256_unpackhi_epi64(b[1], b[3]);
-    for (i = 0; i < 4; i++) { t[i] = _mm256_and_si256(a[i], low); t[i + 4] = _mm256_and_si256(_mm256_srli_epi16(a[i], 4), low); }
+    __m256i a[4], low = _mm256_set1_epi8(15);
+    ltxi_avx2_pairs(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + ld, ld), ltxi_avx2_two(w + 2 * ld, ld), ltxi_avx2_two(w + 3 * ld, ld), a);
+    t[0] = _mm256_and_si256(a[0], low); t[4] = _mm256_and_si256(_mm256_srli_epi16(a[0], 4), low);
+    t[1] = _mm256_and_si256(a[1], low); t[5] = _mm256_and_si256(_mm256_srli_epi16(a[1], 4), low);
+    t[2] = _mm256_and_si256(a[2], low); t[6] = _mm256_and_si256(_mm256_srli_epi16(a[2], 4), low);
+    t[3] = _mm256_and_si256(a[3], low); t[7] = _mm256_and_si256(_mm256_srli_epi16(a[3], 4), low);
 }
-/* isum of eight rows; u8 x s8 pairs in 16 bits: |w| <= 128 twice 127 fits, so does a whole block of nibbles */
-LTXI_I_avx2 __m256i ltxi_avx2_isum_q8_0(const __m256i *t, const int32_t *q, int32_t sum)
+/* isum of eight rows; u8 x s8 pairs in 16 bits: |w| <= 128 twice 127 fits, so does a whole block of nibbles. Q8_0 moves the sign of the
+   weight to the activation, so it needs no offset. */
+#define LTXI_Q(k) _mm256_set1_epi32(q[k])
+#define LTXI_STEP(k) _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(t[k]), _mm256_sign_epi8(LTXI_Q(k), t[k])), one)
+LTXI_I_avx2 __m256i ltxi_avx2_isum_q8_0(const __m256i *t, const ltxi_word *q, int32_t sum)
 {
-    __m256i s = _mm256_setzero_si256(), one = _mm256_set1_epi16(1);
-    int32_t k;
-    (void)sum; /* signs are handled by moving the weight's sign to the activation: no offset */
-    for (k = 0; k < 8; k++)
-        s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(t[k]), _mm256_sign_epi8(_mm256_set1_epi32(q[k]), t[k])), one));
-    return s;
+    __m256i one = _mm256_set1_epi16(1), a = _mm256_add_epi32(LTXI_STEP(0), LTXI_STEP(1)), b = _mm256_add_epi32(LTXI_STEP(2), LTXI_STEP(3));
+    (void)sum;
+    a = _mm256_add_epi32(a, _mm256_add_epi32(LTXI_STEP(4), LTXI_STEP(5)));
+    b = _mm256_add_epi32(b, _mm256_add_epi32(LTXI_STEP(6), LTXI_STEP(7)));
+    return _mm256_add_epi32(a, b);
 }
-LTXI_I_avx2 __m256i ltxi_avx2_isum_q4_0(const __m256i *t, const int32_t *q, int32_t sum)
+#undef LTXI_STEP
+#define LTXI_STEP(k) _mm256_maddubs_epi16(t[k], LTXI_Q(k))
+LTXI_I_avx2 __m256i ltxi_avx2_isum_q4_0(const __m256i *t, const ltxi_word *q, int32_t sum)
 {
-    __m256i s = _mm256_setzero_si256();
-    int32_t k;
-    for (k = 0; k < 8; k++) s = _mm256_add_epi16(s, _mm256_maddubs_epi16(t[k], _mm256_set1_epi32(q[k])));
-    return _mm256_sub_epi32(_mm256_madd_epi16(s, _mm256_set1_epi16(1)), _mm256_set1_epi32(8 * sum));
+    __m256i a = _mm256_add_epi16(LTXI_STEP(0), LTXI_STEP(1)), b = _mm256_add_epi16(LTXI_STEP(2), LTXI_STEP(3));
+    a = _mm256_add_epi16(a, _mm256_add_epi16(LTXI_STEP(4), LTXI_STEP(5)));
+    b = _mm256_add_epi16(b, _mm256_add_epi16(LTXI_STEP(6), LTXI_STEP(7)));
+    return _mm256_sub_epi32(_mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1)), _mm256_set1_epi32(8 * sum));
 }
+#undef LTXI_STEP
+#undef LTXI_Q
 #define LTXI_AVX2_TILE(name, bytes) \
-LTXI_T_avx2 void ltxi_avx2_tile_##name(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+LTXI_T_avx2 void ltxi_avx2_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
-    int32_t b, m, r, nb = x->ld / LTXI_BLOCK, q[8]; \
+    int32_t b, m, r; \
+    size_t nb = (size_t)(x->ld / LTXI_BLOCK), first = (size_t)row * nb; \
     __m256i t[8]; \
     memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
     for (r = 0; r < LTXI_LANES; r += 8) for (b = 0; b < cols / LTXI_BLOCK; b++) { \
-        __m256 d = ltxi_avx2_scales(w + r, (size_t)b * bytes); \
-        ltxi_avx2_block_##name(w + r, (size_t)b * bytes + 2, t); \
-        for (m = 0; m < rows; m++) { \
-            size_t at = (size_t)(row + m) * (size_t)nb + (size_t)b; \
-            float *o = out + m * LTXI_LANES + r; \
-            memcpy(q, x->q + at * LTXI_BLOCK, 32); \
-            _mm256_storeu_ps(o, _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_isum_##name(t, q, x->sum[at])), \
-                _mm256_mul_ps(d, _mm256_set1_ps(x->d[at])), _mm256_loadu_ps(o))); \
-        } \
+        const int8_t *q = x->q + (first + (size_t)b) * LTXI_BLOCK; \
+        const float *dx = x->d + first + b; \
+        const int32_t *sum = x->sum + first + b; \
+        float *o = out + r; \
+        const uint8_t *block = w + (size_t)r * ld + (size_t)b * bytes; \
+        __m256 d = ltxi_avx2_scales(block, ld); \
+        ltxi_avx2_block_##name(block + 2, ld, t); \
+        for (m = 0; m < rows; m++, q += nb * LTXI_BLOCK, dx += nb, sum += nb, o += LTXI_LANES) \
+            _mm256_storeu_ps(o, _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_isum_##name(t, (const ltxi_word *)(const void *)q, *sum)), \
+                _mm256_mul_ps(d, _mm256_set1_ps(*dx)), _mm256_loadu_ps(o))); \
     } \
 }
 LTXI_AVX2_TILE(q8_0, LTXI_Q8_BYTES)
 LTXI_AVX2_TILE(q4_0, LTXI_Q4_BYTES)
 
 LTXI_I_avx512 __m512i ltxi_avx512_join(__m256i a, __m256i b) { return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1); }
-LTXI_I_avx512 __m512 ltxi_avx512_scales(const uint8_t *const *w, size_t at)
+LTXI_I_avx512 __m512 ltxi_avx512_scales(const uint8_t *w, size_t ld)
 {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(ltxi_avx2_scales(w, at)), ltxi_avx2_scales(w + 8, at), 1);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(ltxi_avx2_scales(w, ld)), ltxi_avx2_scales(w + 8 * ld, ld), 1);
 }
-LTXI_I_avx512 void ltxi_avx512_block_q8_0(const uint8_t *const *w, size_t at, __m512i *t)
+LTXI_I_avx512 void ltxi_avx512_pairs(__m512i a0, __m512i a1, __m512i a2, __m512i a3, __m512i *t)
 {
-    __m512i a[8], b[8], top = _mm512_set1_epi8(-128);
-    int32_t i;
-    for (i = 0; i < 4; i++) { /* rows i and i + 4, then i + 8 and i + 12: the last exchange puts them in order */
-        a[i] = _mm512_xor_si512(ltxi_avx512_join(LTXI_M256(w[i] + at), LTXI_M256(w[i + 4] + at)), top);
-        a[i + 4] = _mm512_xor_si512(ltxi_avx512_join(LTXI_M256(w[i + 8] + at), LTXI_M256(w[i + 12] + at)), top);
-    }
-    for (i = 0; i < 4; i++) { b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]); b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]); }
-    for (i = 0; i < 2; i++) {
-        a[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]); a[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
-        a[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]); a[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
-    }
-    for (i = 0; i < 4; i++) { t[i] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0x88); t[i + 4] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd); }
+    __m512i b0 = _mm512_unpacklo_epi32(a0, a1), b1 = _mm512_unpackhi_epi32(a0, a1), b2 = _mm512_unpacklo_epi32(a2, a3), b3 = _mm512_unpackhi_epi32(a2, a3);
+    t[0] = _mm512_unpacklo_epi64(b0, b2); t[1] = _mm512_unpackhi_epi64(b0, b2); t[2] = _mm512_unpacklo_epi64(b1, b3); t[3] = _mm512_unpackhi_epi64(b1, b3);
 }
-LTXI_I_avx512 void ltxi_avx512_block_q4_0(const uint8_t *const *w, size_t at, __m512i *t)
+/* rows 0 and 4 side by side, sign bit flipped: signed + 128 as unsigned */
+LTXI_I_avx512 __m512i ltxi_avx512_flip(const uint8_t *w, size_t ld) { return _mm512_xor_si512(ltxi_avx512_join(LTXI_M256(w), LTXI_M256(w + 4 * ld)), _mm512_set1_epi8(-128)); }
+LTXI_I_avx512 void ltxi_avx512_block_q8_0(const uint8_t *w, size_t ld, __m512i *t)
 {
-    __m512i a[4], b[4], low = _mm512_set1_epi8(15);
-    int32_t i;
-    for (i = 0; i < 4; i++) a[i] = ltxi_avx512_join(_mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w[i] + at)), LTXI_M128(w[i + 4] + at), 1),
-                                                    _mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w[i + 8] + at)), LTXI_M128(w[i + 12] + at), 1));
-    for (i = 0; i < 2; i++) { b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]); b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]); }
-    a[0] = _mm512_unpacklo_epi64(b[0], b[2]); a[1] = _mm512_unpackhi_epi64(b[0], b[2]);
-    a[2] = _mm512_unpacklo_epi64(b[1], b[3]); a[3] = _mm512_unpackhi_epi64(b[1], b[3]);
-    for (i = 0; i < 4; i++) { t[i] = _mm512_and_si512(a[i], low); t[i + 4] = _mm512_and_si512(_mm512_srli_epi16(a[i], 4), low); }
+    __m512i a[4], b[4];
+    ltxi_avx512_pairs(ltxi_avx512_flip(w, ld), ltxi_avx512_flip(w + ld, ld), ltxi_avx512_flip(w + 2 * ld, ld), ltxi_avx512_flip(w + 3 * ld, ld), a);
+    ltxi_avx512_pairs(ltxi_avx512_flip(w + 8 * ld, ld), ltxi_avx512_flip(w + 9 * ld, ld), ltxi_avx512_flip(w + 10 * ld, ld), ltxi_avx512_flip(w + 11 * ld, ld), b);
+    t[0] = _mm512_shuffle_i32x4(a[0], b[0], 0x88); t[1] = _mm512_shuffle_i32x4(a[1], b[1], 0x88);
+    t[2] = _mm512_shuffle_i32x4(a[2], b[2], 0x88); t[3] = _mm512_shuffle_i32x4(a[3], b[3], 0x88);
+    t[4] = _mm512_shuffle_i32x4(a[0], b[0], 0xdd); t[5] = _mm512_shuffle_i32x4(a[1], b[1], 0xdd);
+    t[6] = _mm512_shuffle_i32x4(a[2], b[2], 0xdd); t[7] = _mm512_shuffle_i32x4(a[3], b[3], 0xdd);
 }
+LTXI_I_avx512 __m512i ltxi_avx512_four(const uint8_t *w, size_t ld) { return ltxi_avx512_join(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + 8 * ld, ld)); }
+LTXI_I_avx512 void ltxi_avx512_block_q4_0(const uint8_t *w, size_t ld, __m512i *t)
+{
+    __m512i a[4], low = _mm512_set1_epi8(15);
+    ltxi_avx512_pairs(ltxi_avx512_four(w, ld), ltxi_avx512_four(w + ld, ld), ltxi_avx512_four(w + 2 * ld, ld), ltxi_avx512_four(w + 3 * ld, ld), a);
+    t[0] = _mm512_and_si512(a[0], low); t[4] = _mm512_and_si512(_mm512_srli_epi16(a[0], 4), low);
+    t[1] = _mm512_and_si512(a[1], low); t[5] = _mm512_and_si512(_mm512_srli_epi16(a[1], 4), low);
+    t[2] = _mm512_and_si512(a[2], low); t[6] = _mm512_and_si512(_mm512_srli_epi16(a[2], 4), low);
+    t[3] = _mm512_and_si512(a[3], low); t[7] = _mm512_and_si512(_mm512_srli_epi16(a[3], 4), low);
+}
+#define LTXI_STEP(s, k) _mm512_dpbusd_epi32(s, t[k], _mm512_set1_epi32(q[k]))
+LTXI_I_avx512 __m512i ltxi_avx512_isum(const __m512i *t, const ltxi_word *q, int32_t taken) /* two chains; `taken` comes off for the offset */
+{
+    __m512i a = LTXI_STEP(_mm512_set1_epi32(-taken), 0), b = LTXI_STEP(_mm512_setzero_si512(), 1);
+    a = LTXI_STEP(a, 2); b = LTXI_STEP(b, 3); a = LTXI_STEP(a, 4); b = LTXI_STEP(b, 5); a = LTXI_STEP(a, 6); b = LTXI_STEP(b, 7);
+    return _mm512_add_epi32(a, b);
+}
+#undef LTXI_STEP
 #define LTXI_AVX512_TILE(name, bytes, offset) \
-LTXI_T_avx512 void ltxi_avx512_tile_##name(const uint8_t *const *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+LTXI_T_avx512 void ltxi_avx512_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
-    int32_t b, m, nb = x->ld / LTXI_BLOCK, q[8]; \
-    __m512i t[8], s, s2; \
+    int32_t b, m; \
+    size_t nb = (size_t)(x->ld / LTXI_BLOCK), first = (size_t)row * nb; \
+    __m512i t[8]; \
     memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
     for (b = 0; b < cols / LTXI_BLOCK; b++) { \
-        __m512 d = ltxi_avx512_scales(w, (size_t)b * bytes); \
-        ltxi_avx512_block_##name(w, (size_t)b * bytes + 2, t); \
-        for (m = 0; m < rows; m++) { \
-            size_t at = (size_t)(row + m) * (size_t)nb + (size_t)b; \
-            memcpy(q, x->q + at * LTXI_BLOCK, 32); \
-            s = _mm512_dpbusd_epi32(_mm512_set1_epi32(-(offset) * x->sum[at]), t[0], _mm512_set1_epi32(q[0])); \
-            s2 = _mm512_dpbusd_epi32(_mm512_setzero_si512(), t[1], _mm512_set1_epi32(q[1])); \
-            s = _mm512_dpbusd_epi32(s, t[2], _mm512_set1_epi32(q[2])); s2 = _mm512_dpbusd_epi32(s2, t[3], _mm512_set1_epi32(q[3])); \
-            s = _mm512_dpbusd_epi32(s, t[4], _mm512_set1_epi32(q[4])); s2 = _mm512_dpbusd_epi32(s2, t[5], _mm512_set1_epi32(q[5])); \
-            s = _mm512_dpbusd_epi32(s, t[6], _mm512_set1_epi32(q[6])); s2 = _mm512_dpbusd_epi32(s2, t[7], _mm512_set1_epi32(q[7])); \
-            _mm512_storeu_ps(out + m * LTXI_LANES, _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(s, s2)), \
-                _mm512_mul_ps(d, _mm512_set1_ps(x->d[at])), _mm512_loadu_ps(out + m * LTXI_LANES))); \
-        } \
+        const int8_t *q = x->q + (first + (size_t)b) * LTXI_BLOCK; \
+        const float *dx = x->d + first + b; \
+        const int32_t *sum = x->sum + first + b; \
+        float *o = out; \
+        const uint8_t *block = w + (size_t)b * bytes; \
+        __m512 d = ltxi_avx512_scales(block, ld); \
+        ltxi_avx512_block_##name(block + 2, ld, t); \
+        for (m = 0; m < rows; m++, q += nb * LTXI_BLOCK, dx += nb, sum += nb, o += LTXI_LANES) \
+            _mm512_storeu_ps(o, _mm512_fmadd_ps(_mm512_cvtepi32_ps(ltxi_avx512_isum(t, (const ltxi_word *)(const void *)q, (offset) * *sum)), \
+                _mm512_mul_ps(d, _mm512_set1_ps(*dx)), _mm512_loadu_ps(o))); \
     } \
 }
 LTXI_AVX512_TILE(q8_0, LTXI_Q8_BYTES, 128)
@@ -1610,7 +1626,17 @@ typedef struct ltxi_job {
     float *y;
     int32_t ld;         /* floats between rows of y */
     const int32_t *map; /* NULL = identity          */
+    int32_t trait;      /* of w, and                */
+    size_t  bytes;      /* of a row of w            */
 } ltxi_job;
+LTXI_FN ltxi_job ltxi_job_of(const ltx_mat *w, const ltx_mat *bias, float *y, int32_t ld)
+{
+    ltxi_job j;
+    j.w = w; j.bias = bias != NULL && bias->data != NULL ? bias : NULL; j.y = y; j.ld = ld; j.map = NULL;
+    j.trait = w->data != NULL ? ltxi_trait_of(w->type) : 0;
+    j.bytes = ltx_row_bytes(w->type, w->cols);
+    return j;
+}
 typedef struct ltxi_product {
     const ltxi_machine *m;
     const ltxi_acts *x;
@@ -1620,22 +1646,31 @@ typedef struct ltxi_product {
 
 LTXI_FN int32_t ltxi_tiles_of(const ltx_mat *w) { return (w->rows + LTXI_LANES - 1) / LTXI_LANES; }
 
+/* Output rows first .. first + n - 1 from a tile computed into out, which holds them from lane `lane` on. */
+LTXI_FN void ltxi_tile_out(const ltxi_job *job, const float *out, int32_t lane, int32_t first, int32_t n, int32_t m, int32_t count)
+{
+    int32_t i, r;
+    for (i = 0; i < count; i++, out += LTXI_LANES) {
+        float *y = job->y + (size_t)(job->map == NULL ? m + i : job->map[m + i]) * (size_t)job->ld + first;
+        if (n == LTXI_LANES) memcpy(y, out, LTXI_LANES * 4); else memcpy(y, out + lane, (size_t)n * 4);
+        for (r = 0; job->bias != NULL && r < n; r++) y[r] += ltxi_le_float((const uint8_t *)job->bias->data + (size_t)(first + r) * 4);
+    }
+}
+/* The last tile of a matrix begins earlier, so that it never reads past the end; a matrix of fewer than sixteen rows goes row by row,
+   all lanes the same. */
 LTXI_FN void ltxi_tile(const ltxi_product *p, const ltxi_job *job, int32_t tile)
 {
-    const ltx_mat *w = job->w;
-    size_t bytes = ltx_row_bytes(w->type, w->cols);
-    const uint8_t *rows[LTXI_LANES];
     float out[LTXI_TILE * LTXI_LANES];
-    int32_t first = tile * LTXI_LANES, n = ltxi_min(LTXI_LANES, w->rows - first), r, m, i;
-    for (r = 0; r < LTXI_LANES; r++) rows[r] = (const uint8_t *)w->data + (size_t)(first + ltxi_min(r, n - 1)) * bytes;
+    int32_t first = tile * LTXI_LANES, n = ltxi_min(LTXI_LANES, job->w->rows - first), lane = job->w->rows < LTXI_LANES ? 0 : LTXI_LANES - n, m, r;
+    const uint8_t *w = (const uint8_t *)job->w->data + (size_t)(first - lane) * job->bytes;
     for (m = 0; m < p->rows; m += LTXI_TILE) {
         int32_t count = ltxi_min(LTXI_TILE, p->rows - m);
-        p->m->k->tile[ltxi_trait_of(w->type)](rows, p->x, m, count, w->cols, out);
-        for (i = 0; i < count; i++) {
-            float *y = job->y + (size_t)(job->map == NULL ? m + i : job->map[m + i]) * (size_t)job->ld + first;
-            if (job->bias != NULL && job->bias->data != NULL)
-                for (r = 0; r < n; r++) y[r] = out[i * LTXI_LANES + r] + ltxi_le_float((const uint8_t *)job->bias->data + (size_t)(first + r) * 4);
-            else memcpy(y, out + i * LTXI_LANES, (size_t)n * 4);
+        if (job->w->rows < LTXI_LANES) for (r = 0; r < n; r++) {
+            p->m->k->tile[job->trait](w + (size_t)r * job->bytes, 0, p->x, m, count, job->w->cols, out);
+            ltxi_tile_out(job, out, 0, r, 1, m, count);
+        } else {
+            p->m->k->tile[job->trait](w, job->bytes, p->x, m, count, job->w->cols, out);
+            ltxi_tile_out(job, out, lane, first, n, m, count);
         }
     }
 }
@@ -1658,7 +1693,7 @@ LTXI_FN void ltxi_multiply(ltxi_machine *m, const ltxi_acts *x, int32_t rows, co
     for (j = 0; j < n_jobs; j++) {
         p.tiles += ltxi_tiles_of(jobs[j].w);
         work += (double)jobs[j].w->rows * (double)jobs[j].w->cols * (double)rows;
-        m->weight_bytes += (uint64_t)jobs[j].w->rows * ltx_row_bytes(jobs[j].w->type, jobs[j].w->cols);
+        m->weight_bytes += (uint64_t)jobs[j].w->rows * jobs[j].bytes;
     }
     p.parts = work < 131072.0 ? 1 : ltxi_min(m->threads, p.tiles);
     ltxi_parallel(&m->pool, ltxi_product_task, &p, p.parts);
@@ -1667,7 +1702,7 @@ LTXI_FN void ltxi_multiply(ltxi_machine *m, const ltxi_acts *x, int32_t rows, co
 LTXI_FN void ltxi_prepare(const ltxi_machine *m, ltxi_acts *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
 {
     int32_t j, r, b, nb = x->ld / LTXI_BLOCK, wanted = 0;
-    for (j = 0; j < n_jobs; j++) wanted |= ltxi_traits[ltxi_trait_of(jobs[j].w->type)].quantized;
+    for (j = 0; j < n_jobs; j++) wanted |= ltxi_traits[jobs[j].trait].quantized;
     if (!wanted) return;
     for (r = 0; r < rows; r++) for (b = 0; b < jobs[0].w->cols / LTXI_BLOCK; b++) {
         size_t at = (size_t)r * (size_t)nb + (size_t)b;
@@ -1928,6 +1963,7 @@ LTXI_FN void ltxi_model_defaults(ltx_model *m)
     if (!(m->attn_scale > 0 || m->attn_scale < 0)) m->attn_scale = m->head_dim > 0 ? 1.0f / sqrtf((float)m->head_dim) : 1.0f;
 }
 LTXI_FN const ltx_mat *ltxi_head_of(const ltx_model *m) { return m->head.data != NULL ? &m->head : &m->embed; }
+LTXI_FN int32_t ltxi_draft_id(const ltx_model *m, int32_t i) { return (int32_t)ltxi_u32((const uint8_t *)m->draft_ids + (size_t)i * 4); }
 LTXI_FN int ltxi_has_attn(const ltx_layer *l) { return l->wq.data != NULL; }
 LTXI_FN int ltxi_has_ffn(const ltx_layer *l) { return l->w_up.data != NULL; }
 
@@ -1996,6 +2032,11 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
         || (r = ltxi_check_mat(log, -1, "head", &m.head, m.vocab, m.dim, LTXI_OPTIONAL)) != LTX_OK
         || (r = ltxi_check_mat(log, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR)) != LTX_OK) return r;
     for (i = 0; i < m.n_layers; i++) if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
+    if (m.n_draft_ids < 0 || m.n_draft_ids > m.vocab || (m.n_draft_ids > 0 && m.draft_ids == NULL)) return ltxi_fail(log, LTX_E_MODEL, -1, "draft_ids", LTXI_S("missing, or more than the vocabulary"), m.vocab, m.n_draft_ids);
+    for (i = 0; i < m.n_draft_ids; i++) {
+        if (ltxi_draft_id(&m, i) < 0 || ltxi_draft_id(&m, i) >= m.vocab || (i > 0 && ltxi_draft_id(&m, i) <= ltxi_draft_id(&m, i - 1)))
+            return ltxi_fail(log, LTX_E_MODEL, i, "draft_ids", LTXI_S("no token, or not ascending"), m.vocab - 1, ltxi_draft_id(&m, i));
+    }
     return LTX_OK;
 }
 
@@ -2033,6 +2074,8 @@ struct ltx_session {
     int16_t  *storage;       /* [n_caches] cache index to row of `caches`, -1 = no memory */
     ltxi_cache *caches;      /* [n_storage] */
     ltx_step *full;          /* [n_layers] the plan of all layers */
+    uint8_t  *short_rows;    /* rows of the head for the model's draft_ids, copied so that they lie together */
+    ltx_mat   draft_head;    /* those, or the whole head */
     float     hits[LTXI_BINS], tries[LTXI_BINS], round_cost, round_tokens; /* acceptance per confidence; cost of rounds, tokens got */
     /* scratch block */
     float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn;
@@ -2088,7 +2131,7 @@ LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
     if (d->logits_rows == 0) d->logits_rows = 1;
     if (d->kv == LTX_KV_AUTO) d->kv = LTX_KV_F16;
     if (d->threads == 0) d->threads = 1;
-    if (!(d->draft.row_cost > 0)) d->draft.row_cost = 0.15f;
+    if (!(d->draft.row_cost > 0)) d->draft.row_cost = 0.25f;
     if (!ltxi_in(1, d->ctx, LTX_MAX_TOKENS)) return ltxi_fail(log, LTX_E_ARG, -1, "ctx", LTXI_S("out of range"), LTX_MAX_TOKENS, d->ctx);
     if (!ltxi_in(1, d->rows, 65536)) return ltxi_fail(log, LTX_E_ARG, -1, "rows", LTXI_S("out of range"), 65536, d->rows);
     if (!ltxi_in(1, d->logits_rows, d->rows)) return ltxi_fail(log, LTX_E_ARG, -1, "logits_rows", LTXI_S("out of range"), d->rows, d->logits_rows);
@@ -2164,6 +2207,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->storage = (int16_t *)ltxi_take(state, (size_t)s->n_caches, 2);
     s->caches = (ltxi_cache *)ltxi_take(state, (size_t)s->n_storage, sizeof *s->caches);
     s->full = (ltx_step *)ltxi_take(state, (size_t)s->model.n_layers, sizeof *s->full);
+    s->short_rows = (uint8_t *)ltxi_take(state, d->draft_max > 0 ? (size_t)s->model.n_draft_ids : 0, ltx_row_bytes(ltxi_head_of(&s->model)->type, s->model.dim));
     for (i = 0; i < s->n_storage; i++) ltxi_cache_place(cache, &s->kv, cache->base != NULL ? &s->caches[i] : &none);
     s->xn = (float *)ltxi_take(scratch, x, 4);
     s->att = (float *)ltxi_take(scratch, x, 4);
@@ -2275,7 +2319,7 @@ LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
     moved = *s;
     ltxi_session_place(&moved, &state, &cache, &arena);
     moved.rows = s->rows; moved.free_slots = s->free_slots; moved.x = s->x; moved.angles = s->angles;
-    moved.freq = s->freq; moved.storage = s->storage; moved.caches = s->caches; moved.full = s->full;
+    moved.freq = s->freq; moved.storage = s->storage; moved.caches = s->caches; moved.full = s->full; moved.short_rows = s->short_rows;
     *s = moved;
     return LTX_OK;
 }
@@ -2290,6 +2334,11 @@ LTXI_FN void ltxi_plan_resolve(ltx_session *s, ltx_plan *p)
 LTXI_FN void ltxi_session_start(ltx_session *s)
 {
     int32_t i, next = 0;
+    size_t bytes = ltx_row_bytes(ltxi_head_of(&s->model)->type, s->model.dim);
+    s->draft_head = *ltxi_head_of(&s->model);
+    if (s->desc.draft_max == 0) s->model.n_draft_ids = 0;
+    for (i = 0; i < s->model.n_draft_ids; i++) memcpy(s->short_rows + (size_t)i * bytes, (const uint8_t *)s->draft_head.data + (size_t)ltxi_draft_id(&s->model, i) * bytes, bytes);
+    if (s->model.n_draft_ids > 0) { s->draft_head.data = s->short_rows; s->draft_head.rows = s->model.n_draft_ids; }
     for (i = 0; i < s->n_caches; i++) s->storage[i] = -1;
     for (i = 0; i < s->desc.plan.count; i++) if (s->desc.plan.steps[i].run & LTX_ATTN) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
     for (i = 0; i < s->desc.rows; i++) s->free_slots[i] = s->desc.rows - 1 - i;
@@ -2399,12 +2448,6 @@ LTXI_FN void ltxi_norm_rows(ltx_session *s, const ltx_mat *norm, const int32_t *
     int32_t i;
     for (i = 0; i < n; i++) ltxi_rmsnorm(s->m.k, ltxi_hidden(s, &s->rows[idx[i]]), norm->data, s->model.dim, s->model.norm_eps, s->xn + (size_t)i * (size_t)s->ld);
 }
-LTXI_FN ltxi_job ltxi_job_of(const ltx_mat *w, const ltx_mat *bias, float *y, int32_t ld)
-{
-    ltxi_job j;
-    j.w = w; j.bias = bias; j.y = y; j.ld = ld; j.map = NULL;
-    return j;
-}
 LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
 {
     s->acts.f = x;
@@ -2507,10 +2550,9 @@ LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *
     s->stats.ffn_rows += (uint64_t)n;
 }
 
-/* Logits of rows idx[0..n) into their places; LTX_E_NAN if one is not finite. */
-LTXI_FN ltx_result ltxi_head(ltx_session *s, const int32_t *idx, int32_t n)
+/* Logits of rows idx[0..n) into their places, with the model's head or a draft's; LTX_E_NAN if one is not finite. */
+LTXI_FN ltx_result ltxi_head(ltx_session *s, const ltx_mat *w, const int32_t *idx, int32_t n)
 {
-    const ltx_mat *w = ltxi_head_of(&s->model);
     ltxi_job job = ltxi_job_of(w, NULL, s->logits, s->model.vocab);
     int32_t i;
     if (n == 0) return LTX_OK;
@@ -2521,7 +2563,7 @@ LTXI_FN ltx_result ltxi_head(ltx_session *s, const int32_t *idx, int32_t n)
     s->stats.head_rows += (uint64_t)n;
     for (i = 0; i < n; i++) {
         const float *v = s->logits + (size_t)s->map[i] * (size_t)s->model.vocab;
-        if (s->m.k->zero(v, s->model.vocab) != 0.0f) return ltxi_fail(&s->desc.log, LTX_E_NAN, s->rows[idx[i]].pc, "logits", LTXI_S("not finite at a position"), 0, s->rows[idx[i]].position);
+        if (s->m.k->zero(v, w->rows) != 0.0f) return ltxi_fail(&s->desc.log, LTX_E_NAN, s->rows[idx[i]].pc, "logits", LTXI_S("not finite at a position"), 0, s->rows[idx[i]].position);
     }
     return LTX_OK;
 }
@@ -2611,7 +2653,7 @@ LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n, int
     int32_t *asked = s->batch + 2 * s->desc.rows, count = 0, i, answer;
     ltx_result r;
     for (i = 0; i < n; i++) if (s->rows[idx[i]].out >= 0 && !s->rows[idx[i]].decided) asked[count++] = idx[i];
-    if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, asked, count)) != LTX_OK) return r;
+    if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, ltxi_head_of(&s->model), asked, count)) != LTX_OK) return r;
     for (i = 0; i < count; i++) {
         answer = ltxi_ask(s, &s->rows[asked[i]], step);
         if (answer < 0) return LTX_E_STOPPED;
@@ -2620,10 +2662,10 @@ LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n, int
     }
     if (ltxi_rule_reads_logits(&s->desc.policy)) return LTX_OK; /* logits are in place */
     for (i = 0, answer = 0; i < count; i++) if (asked[i] >= 0) asked[answer++] = asked[i];
-    return ltxi_head(s, asked, answer);
+    return ltxi_head(s, ltxi_head_of(&s->model), asked, answer);
 }
 /* Rows that have come to the end of the plan, or to the pause of a draft, and still want their logits. */
-LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const int32_t *batch, int32_t n, int32_t at)
+LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const int32_t *batch, int32_t n, int32_t at)
 {
     int32_t *ready = s->batch + 2 * s->desc.rows, count = 0, i;
     for (i = 0; i < n; i++) {
@@ -2633,7 +2675,7 @@ LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const int32_t *batch, int32_t n
         s->depths[r->out] = at;
         ready[count++] = batch[i];
     }
-    return ltxi_head(s, ready, count);
+    return ltxi_head(s, at == goal->pause ? &s->draft_head : ltxi_head_of(&s->model), ready, count);
 }
 
 LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t pc, const int32_t *batch, int32_t n)
@@ -2654,7 +2696,7 @@ LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t 
     for (i = 0; i < n; i++) s->rows[batch[i]].pc = pc + 1;
     if ((r = ltxi_tap(s, idx, full, pc)) != LTX_OK) return r;
     if (gate && (r = ltxi_gates(s, idx, full, pc)) != LTX_OK) return r;
-    if (pc + 1 == goal->pause || pc + 1 == s->desc.plan.count) r = ltxi_read_out(s, batch, n, pc + 1);
+    if (pc + 1 == goal->pause || pc + 1 == s->desc.plan.count) r = ltxi_read_out(s, goal, batch, n, pc + 1);
     return r;
 }
 LTXI_FN int ltxi_has_to_run(const ltxi_row *r, const ltxi_goal *goal) { return r->filling || (!r->decided && r->pc != goal->pause); }
@@ -2765,7 +2807,7 @@ LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
     if (s == NULL || draft == NULL) return LTX_E_ARG;
     if ((r = ltxi_draft_check(&s->desc.log, draft, s->desc.plan.count, s->desc.draft_max)) != LTX_OK) return r;
     s->desc.draft = *draft;
-    if (!(draft->row_cost > 0)) s->desc.draft.row_cost = 0.15f;
+    if (!(draft->row_cost > 0)) s->desc.draft.row_cost = 0.25f;
     return LTX_OK;
 }
 
@@ -2904,7 +2946,7 @@ LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count
 LTXI_FN int32_t ltxi_choose(ltx_session *s, ltx_sampler *sampler, const float *logits)
 {
     if (!(sampler->temperature > 0)) return ltxi_argmax(s->m.k, logits, s->model.vocab);
-    ltx_probabilities(s->desc.isa, sampler, logits, s->model.vocab, s->probs, s->order);
+    ltxi_probabilities(s->m.k, sampler, logits, s->model.vocab, s->probs, s->order);
     return ltx_draw(s->probs, s->model.vocab, ltx_random(sampler));
 }
 LTX_API ltx_result ltx_sample(ltx_session *s, ltx_sampler *sampler, const float *logits, int32_t *token)
@@ -2946,15 +2988,17 @@ LTXI_FN int32_t ltxi_bin(float p) { return ltxi_max(0, ltxi_min(LTXI_BINS - 1, (
 LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t i)
 {
     const float *logits = s->logits + (size_t)i * (size_t)s->model.vocab;
-    float *q = s->probs + (size_t)i * (size_t)s->model.vocab, p, price = s->round_cost / s->round_tokens;
-    int32_t t, bin;
+    float *q = s->probs + (size_t)i * (size_t)s->model.vocab, *few = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
+    float p, price = s->round_cost / s->round_tokens;
+    int32_t t, bin, j, n = s->draft_head.rows, shortlist = s->model.n_draft_ids > 0;
     if (round->sampler->temperature > 0) { /* the distribution is needed again when the token is judged */
-        ltx_probabilities(s->desc.isa, round->sampler, logits, s->model.vocab, q, s->order);
+        ltxi_probabilities(s->m.k, round->sampler, logits, n, shortlist ? few : q, s->order);
+        if (shortlist) for (memset(q, 0, (size_t)s->model.vocab * 4), j = 0; j < n; j++) q[ltxi_draft_id(&s->model, j)] = few[j];
         t = ltx_draw(q, s->model.vocab, ltx_random(round->sampler));
         p = q[t];
     } else {
-        ltxi_sure sure = ltxi_how_sure(s->m.k, logits, q, s->model.vocab);
-        t = sure.token;
+        ltxi_sure sure = ltxi_how_sure(s->m.k, logits, q, n);
+        t = shortlist ? ltxi_draft_id(&s->model, sure.token) : sure.token;
         p = sure.prob;
     }
     bin = ltxi_bin(p);
@@ -2970,7 +3014,7 @@ LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, fl
     int32_t i, vocab = s->model.vocab;
     float sum = 0, u;
     if (!(sampler->temperature > 0)) { *token = ltxi_argmax(s->m.k, logits, vocab); return drafted == *token; }
-    ltx_probabilities(s->desc.isa, sampler, logits, vocab, p, s->order);
+    ltxi_probabilities(s->m.k, sampler, logits, vocab, p, s->order);
     u = ltx_random(sampler);
     if (drafted < 0) { *token = ltx_draw(p, vocab, u); return 0; }
     *token = drafted;
@@ -2979,12 +3023,12 @@ LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, fl
     if (sum > 0) *token = ltx_draw(q, vocab, ltx_random(sampler) * sum); /* u in [0, sum) */
     return 0;
 }
-/* Bytes model of a round, in whole passes: the exit's share of the steps and a head per draft, row_cost per extra row. */
+/* Bytes model of one more draft, in whole passes: the exit's share of the steps, a head, and one more row in the deep batch. */
 LTXI_FN float ltxi_draft_cost(const ltx_session *s)
 {
     const ltx_model *m = &s->model;
     const ltx_mat *head = ltxi_head_of(m);
-    double deep = 0, shallow = 0, h = (double)head->rows * (double)ltx_row_bytes(head->type, head->cols);
+    double deep = 0, shallow = 0, row = (double)ltx_row_bytes(head->type, head->cols), h = (double)head->rows * row;
     int32_t i;
     for (i = 0; i < s->desc.plan.count; i++) {
         const ltx_step *st = &s->desc.plan.steps[i];
@@ -2995,7 +3039,7 @@ LTXI_FN float ltxi_draft_cost(const ltx_session *s)
         deep += b;
         if (i < s->desc.draft.exit) shallow += b;
     }
-    return (float)((shallow + h) / (deep + h)) + s->desc.draft.row_cost;
+    return (float)((shallow + (double)s->draft_head.rows * row) / (deep + h)) + s->desc.draft.row_cost * (float)((deep - shallow) / (deep + h));
 }
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
 {
@@ -3004,7 +3048,7 @@ LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int3
     ltx_result r;
     goal.pause = s->desc.draft.exit; goal.ask = 0;
     for (round->n = 0; more; round->n += more) {
-        int32_t last = round->n == most, next = round->n == 0 ? token : round->token[round->n - 1], at = s->n_rows;
+        int32_t next = round->n == 0 ? token : round->token[round->n - 1], at = s->n_rows, last = round->n == most;
         ltxi_add_row(s, next, NULL, last ? -1 : round->n);
         if ((r = ltxi_tap(s, &at, 1, -1)) != LTX_OK || (r = ltxi_run(s, &goal)) != LTX_OK) return r;
         more = !last && ltxi_draft(s, round, round->n);
@@ -3286,6 +3330,12 @@ LTXI_FN void ltxi_take_exits(const ltx_gguf_kv *kv, ltx_model *m) /* "ltx.exits"
         if (l < LTX_MAX_LAYERS) m->exits[l / 32] |= 1u << l % 32;
     }
 }
+LTXI_FN void ltxi_take_draft_ids(const ltx_gguf_kv *kv, ltx_model *m) /* "ltx.draft_ids": u32 tokens, ascending */
+{
+    if (kv->type != LTXI_GGUF_ARRAY || kv->item_type != 4 || kv->count > LTX_MAX_DIM) return;
+    m->draft_ids = kv->data;
+    m->n_draft_ids = (int32_t)kv->count;
+}
 LTXI_FN const ltxi_arch *ltxi_find_arch(const ltx_log *log, const ltx_gguf *g)
 {
     uint64_t cursor = 0;
@@ -3313,6 +3363,7 @@ LTXI_FN ltx_result ltxi_gguf_params(const ltx_gguf *g, const ltx_log *log, ltx_m
     m->rope_pairs = arch->rope_pairs;
     while (ltx_gguf_next_kv(g, &cursor, &kv) == LTX_OK) {
         if (ltxi_text_is(kv.key, kv.key_len, "ltx.exits")) ltxi_take_exits(&kv, m);
+        if (ltxi_text_is(kv.key, kv.key_len, "ltx.draft_ids")) ltxi_take_draft_ids(&kv, m);
         if (kv.key_len <= prefix || !ltxi_same(kv.key, arch->name, prefix - 1) || kv.key[prefix - 1] != '.') continue;
         for (i = 0; i < LTXI_COUNT(ltxi_keys_of); i++)
             if (ltxi_text_is(kv.key + prefix, kv.key_len - prefix, ltxi_keys_of[i].suffix) && (r = ltxi_take_key(log, &kv, &ltxi_keys_of[i], m)) != LTX_OK) return r;
