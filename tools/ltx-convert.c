@@ -312,7 +312,7 @@ static const struct { const char *ours, *hf; double low, high; int whole; } keys
 enum { NOT_SET = -1, KEEP = -2 }; /* number formats beside ltx_type: nothing asked; as the input has it */
 
 typedef struct job {
-    const char *input, *output, *tokenizer, *config, *exits, *name, *array, *info;
+    const char *input, *output, *tokenizer, *config, *exits, *name, *array, *info, *shortlist, *shortlist_size;
     int32_t  type, class_type[CLASS_COUNT], layer_type[LTX_MAX_LAYERS];
     double   value[K_COUNT];
     enum rank rank[K_COUNT];
@@ -1573,8 +1573,10 @@ static void c_model(const char *name, const ltx_model *m)
     c_mat(name, "head", &m->head, ", /* head */\n  ");
     fprintf(f, "%s_layers,\n  { ", name);
     for (i = 0; i < COUNT(m->exits); i++)
-        fprintf(f, "0x%lXu%s", (unsigned long)m->exits[i], i + 1 < COUNT(m->exits) ? ", " : " }");
-    fputs(" /* exits */\n};\n", f);
+        fprintf(f, "0x%lXu%s", (unsigned long)m->exits[i], i + 1 < COUNT(m->exits) ? ", " : " },");
+    fputs(" /* exits */\n", f);
+    if (m->n_draft_ids > 0) fprintf(f, "    %s_draft_ids, %ld\n};\n", name, (long)m->n_draft_ids);
+    else fputs("    NULL, 0 /* draft_ids */\n};\n", f);
 }
 
 static ltx_model model_of(job *j, const bytes *image)
@@ -1601,19 +1603,30 @@ static ltx_model model_of(job *j, const bytes *image)
     return m;
 }
 
-/* A GGUF image of the tokenizer alone, for ltx_vocab_init. Byte tokenizers need none. */
-static void c_tokenizer(job *j)
+/* A GGUF image of the tokenizer alone, for ltx_vocab_init. */
+static ltx_blob tokenizer_image(job *j)
 {
-    const ltx_gguf_kv *model = find_kv(j, "tokenizer.ggml.model");
     ltx_gguf_kv *list = zeros(j->n_kv + 1, sizeof *list);
     size_t i, n = 0;
     sink image = { NULL, { NULL, 0, 0 }, 0 };
-    if (!model || model->count != 5 || memcmp(model->data, "llama", 5) != 0) return;
+    ltx_blob blob;
     for (i = 0; i < j->n_kv; i++)
         if (begins(&j->kv[i], "tokenizer.") || is_key(&j->kv[i], "general.architecture")) list[n++] = j->kv[i];
     write_gguf(j, &image, list, n, NULL, 0);
+    blob.ptr = image.b.p;
+    blob.size = image.b.n;
+    return blob;
+}
+
+/* Byte tokenizers need no image in firmware. */
+static void c_tokenizer(job *j)
+{
+    const ltx_gguf_kv *model = find_kv(j, "tokenizer.ggml.model");
+    ltx_blob image;
+    if (!model || model->count != 5 || memcmp(model->data, "llama", 5) != 0) return;
+    image = tokenizer_image(j);
     fputs("\n/* for ltx_vocab_need and ltx_vocab_init */\n", tool.out);
-    c_bytes(j->array, "tokenizer", image.b.p, image.b.n);
+    c_bytes(j->array, "tokenizer", image.ptr, image.size);
 }
 
 static void write_c(job *j)
@@ -1637,10 +1650,88 @@ static void write_c(job *j)
     for (l = 0; l < m.n_layers; l++)
         for (i = 0; i < COUNT(layer_mats); i++)
             c_array(j->array, text("l%ld_%s", (long)l, layer_mats[i].name), layer_mat(&m.layers[l], i));
+    if (m.n_draft_ids > 0) c_bytes(j->array, "draft_ids", m.draft_ids, (size_t)m.n_draft_ids * 4);
     c_model(j->array, &m);
     c_tokenizer(j);
     fputs("\n#endif\n", tool.out);
     close_output(j);
+}
+
+/* ==== >>shortlist ====================================================================================================
+   ltx.draft_ids: the tokens that a text uses most. A draft that looks only at those saves most of a head. */
+
+static ltx_mem aligned_block(const ltx_need *need)
+{
+    char *p = zeros(need->size + need->align, 1);
+    ltx_mem mem;
+    mem.ptr = p + (need->align - (uintptr_t)p % need->align);
+    mem.size = need->size;
+    return mem;
+}
+
+static ltx_vocab *vocab_of(job *j)
+{
+    ltx_blob image = tokenizer_image(j);
+    ltx_need need = { 0, 1 };
+    ltx_vocab *v = NULL;
+    ltx_log log;
+    ltx_result r;
+    log.fn = log_event;
+    log.user = text("%s", j->input);
+    r = ltx_vocab_need(image, &log, &need);
+    if (!r) r = ltx_vocab_init(image, aligned_block(&need), &log, &v);
+    if (r) fail("--shortlist: %s", ltx_result_text(r));
+    return v;
+}
+
+/* One document at a time (they end at a blank line), so that the work space stays small. */
+static uint64_t count_tokens(const ltx_vocab *v, const char *file, uint64_t *count)
+{
+    ltx_blob blob = read_file(file);
+    const char *p = blob.ptr, *end = p + blob.size, *q;
+    uint64_t total = 0;
+    for (; p < end; p = q) {
+        ltx_need need;
+        ltx_mem work;
+        int32_t *ids, n = 0, i;
+        for (q = p + 1; q < end && !(q[0] == '\n' && q[-1] == '\n') && q - p < 65536; q++) continue;
+        if (ltx_encode_need((size_t)(q - p), &need)) fail("%s: too long", file);
+        work = aligned_block(&need);
+        ids = zeros((size_t)(q - p) + 8, sizeof *ids);
+        if (ltx_encode(v, p, (size_t)(q - p), 0, work, ids, (int32_t)(q - p) + 8, &n)) fail("%s: cannot be encoded", file);
+        for (i = 0; i < n; i++) count[ids[i]]++;
+        total += (uint64_t)n;
+        release(ids);
+    }
+    return total;
+}
+
+static const uint64_t *order_by; /* for qsort, which takes no context */
+static int by_count(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    if (order_by[x] != order_by[y]) return order_by[x] < order_by[y] ? 1 : -1;
+    return x < y ? -1 : 1;
+}
+static int by_id(const void *a, const void *b) { return *(const int32_t *)a < *(const int32_t *)b ? -1 : 1; }
+
+static void put_shortlist(job *j)
+{
+    const ltx_vocab *v = vocab_of(j);
+    int32_t vocab = ltx_vocab_size(v), *ids = zeros((size_t)vocab, sizeof *ids), i;
+    uint64_t *count = zeros((size_t)vocab, sizeof *count), total = count_tokens(v, j->shortlist, count), covered = 0;
+    long size = j->shortlist_size ? strtol(j->shortlist_size, NULL, 10) : 384;
+    bytes b = { NULL, 0, 0 };
+    if (size < 1 || size > vocab) fail("--shortlist-size %ld: the vocabulary has %ld tokens", size, (long)vocab);
+    for (i = 0; i < vocab; i++) ids[i] = i;
+    order_by = count;
+    qsort(ids, (size_t)vocab, sizeof *ids, by_count);
+    for (i = 0; i < size; i++) covered += count[ids[i]];
+    qsort(ids, (size_t)size, sizeof *ids, by_id);
+    for (i = 0; i < size; i++) append_int(&b, (uint64_t)ids[i], 4);
+    put_array(j, "ltx.draft_ids", KV_U32, (uint64_t)size, &b);
+    note("shortlist: %ld of %ld tokens cover %.1f %% of %llu in %s", size, (long)vocab,
+         100.0 * (double)covered / (double)(total ? total : 1), (ull)total, base_name(j->shortlist));
 }
 
 /* ==== >>info ====================================================================================================== */
@@ -1736,6 +1827,9 @@ static const struct option { const char *name, *arg, *help; enum kind kind; size
     { "--set", "KEY=V", "a size by hand; may be repeated. Keys are below", SET, 0 },
     { "--exits", "LIST", "layers trained as exits: all, none or 3,7,11 (layer 0 is the first)", TEXT,
       offsetof(job, exits) },
+    { "--shortlist", "FILE", "text whose commonest tokens drafts shall look at (ltx.draft_ids)", TEXT,
+      offsetof(job, shortlist) },
+    { "--shortlist-size", "N", "how many of them; default 384", TEXT, offsetof(job, shortlist_size) },
     { "--name", "TEXT", "general.name; default: the input's file name", TEXT, offsetof(job, name) },
     { "--c-array", "NAME", "write a C header with a static const ltx_model NAME", TEXT, offsetof(job, array) },
     { "--info", "FILE", "show what is in a GGUF file", TEXT, offsetof(job, info) },
@@ -1751,7 +1845,7 @@ static void show_help(void)
          "ltx-convert --info FILE                 show what is in a GGUF file\n\n"
          "INPUT is recognised by its content: safetensors (names of ltx.h's own trainer, or of Hugging Face Llama and\n"
          "Mistral models in one file), a llama2.c checkpoint of version 0, or GGUF. It is read into memory whole.\n");
-    for (i = 0; i < COUNT(options); i++) printf("  %-14s %-6s %s\n", options[i].name, options[i].arg, options[i].help);
+    for (i = 0; i < COUNT(options); i++) printf("  %-16s %-6s %s\n", options[i].name, options[i].arg, options[i].help);
     puts("\nNumber formats. Without options a matrix keeps the format of the input. The most specific option wins: a\n"
          "layer's (--type-layers) over a class's (--type-embed, -head, -attn, -ffn) over --type; of equals the last.\n"
          "Norms and biases are always F32. Rows that are no multiple of 32 become F16 where q8_0 or q4_0 was asked.\n");
@@ -1848,6 +1942,7 @@ int main(int argc, char **argv)
     load(&j);
     if (j.tokenizer) put_tokenizer(&j);
     if (j.exits) put_exits(&j, j.exits);
+    if (j.shortlist) put_shortlist(&j);
     if (j.name) put_string(&j, "general.name", j.name);
     choose_types(&j);
     if (j.array) {
