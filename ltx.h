@@ -299,7 +299,7 @@ typedef struct ltx_view {
     int32_t step, layer;   /* that just ran; -1 in a tap: embeddings before step 0                */
     int32_t position, token; /* token -1 if the row came from an embedding                        */
     int32_t dim, vocab;
-    float       *hidden;   /* [dim], may be changed                                               */
+    float       *hidden;   /* [dim], may be changed (by a gate only if it wants no logits: they are already read then) */
     const float *before;   /* [dim] hidden before the step; NULL in a tap                         */
     const float *logits;   /* [vocab] of an exit here, if ltx_policy.want_logits; else NULL       */
 } ltx_view;
@@ -403,12 +403,12 @@ typedef struct ltx_batch {
 } ltx_batch;
 typedef struct ltx_output {
     const float   *logits; /* [batch.logits][vocab]                                              */
-    const int32_t *depth;  /* [batch.logits] steps that ran before the logits were read          */
+    const int32_t *depth;  /* [batch.logits] steps of the plan that lay behind the row when its logits were read, skipped ones included */
 } ltx_output;
 LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *batch, ltx_output *out);
 
-/* Forget all positions >= position. LTX_E_ARG if that is negative or ahead, or, with a window, further back than `rows`
-   tokens. Rewind to 0 always works: a new sequence. */
+/* Forget all positions >= position. LTX_E_ARG if that is negative or ahead, or, with a window, more than `rows` tokens behind the
+   furthest position reached so far. Rewind to 0 always works: a new sequence. */
 LTX_API ltx_result ltx_rewind(ltx_session *s, int32_t position);
 /* Run the missing layers of all waiting rows now (LTX_FILL_DEFER). */
 LTX_API ltx_result ltx_flush(ltx_session *s);
@@ -441,7 +441,7 @@ LTX_API void ltx_stats_reset(ltx_session *s);
 typedef struct ltx_sampler {
     float    temperature; /* 0 = greedy                                                          */
     int32_t  top_k;       /* keep the k most probable; 0 = all                                   */
-    float    top_p;       /* keep the smallest set with at least this much probability; 0 = all  */
+    float    top_p;       /* keep the smallest set with at least this much probability; 0 or 1 = all  */
     float    min_p;       /* drop what is less probable than min_p times the most probable       */
     uint64_t state;       /* set to the seed; advances with every draw (splitmix64)              */
 } ltx_sampler;
@@ -525,19 +525,20 @@ LTX_API int32_t ltx_vocab_longest(const ltx_vocab *v);
 /* Bytes of a row of `cols` elements; 0 if the type is unknown or cols no multiple of its block (32 for Q8_0 and Q4_0, else 1). */
 LTX_API size_t ltx_row_bytes(int32_t type, int32_t cols);
 LTX_API const char *ltx_type_name(int32_t type); /* "Q8_0"; "?" if unknown */
-/* n elements to or from a format; n a multiple of the block. Rounding is to nearest even; Q8_0: d = max|x| / 127 rounded to half,
-   Q4_0: d = (x of largest |x|) / -8, as GGML defines them. Return 0 or LTX_E_ARG. */
+/* n elements to or from a format; n a multiple of the block. F16, BF16, Q8_0 round to nearest even; Q8_0: d = max|x| / 127 rounded to
+   half; Q4_0: d = (x of largest |x|) / -8, x / d + 8.5 cut off, as GGML does. Return 0 or LTX_E_ARG. */
 LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *out);
 LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y);
 
-/* y[m][rows] = W x[m][cols] for m rows. Quantized W: x is first quantized to blocks of 32 int8 with a float scale. `work` is scratch of
+/* y[m][rows] = W x[m][cols] for m rows. Quantized W: x is first quantized in blocks of 32 to int8 with a float scale d = max|x| / 127;
+   each integer is x * (127 / max|x|) rounded once to nearest even, and blocks with max|x| below 4e-37 are zeros. `work` is scratch of
    ltx_matmul_need bytes. isa as in the session. */
 LTX_API ltx_result ltx_matmul_need(const ltx_mat *w, int32_t m, ltx_need *out);
 LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int32_t m, ltx_mem work, float *y);
 
-/* Element-wise y[i] = f(x[i]), y may be x. Largest errors against exact values, in units of the last place of a float:
-   EXP 1.0, SILU 2.5, GELU 4 (where |y| > 1e-30), TANH 3, LOG 1.0, all over the finite floats; SIN and COS 1.0 for |x| <= 2^22,
-   near their zeros 1e-7 absolute. */
+/* Element-wise y[i] = f(x[i]), y may be x. Largest errors against exact values, in units of the last place of a float, over the finite
+   floats: EXP 1, LOG 1, TANH 3; SILU 2.5 for x >= -88 (below, where |y| < 1e-36, the result is -0); GELU 4 for x >= -1, 20 for
+   x >= -4, below that 1e-9 absolute; SIN and COS 2 for |x| <= 2^22 where |y| >= 1/16, nearer to their zeros 1e-7 absolute. */
 typedef enum ltx_fn { LTX_FN_EXP, LTX_FN_LOG, LTX_FN_SILU, LTX_FN_GELU, LTX_FN_TANH, LTX_FN_SIN, LTX_FN_COS } ltx_fn;
 LTX_API ltx_result ltx_map(int32_t isa, ltx_fn f, const float *x, int32_t n, float *y);
 /* y = x / sqrt(mean(x^2) + eps) * w; w is LTX_F32 [n] of any alignment or NULL (= 1); y may be x. (arXiv 1910.07467) */
@@ -1197,7 +1198,13 @@ LTXI_T_##S void ltxi_##S##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
 }
 
 /* ---- quantized tiles, scalar: the specification ---- */
-LTXI_FN int32_t ltxi_dot_q8_0(const uint8_t *w, const int8_t *q) { int32_t i, s = 0; for (i = 0; i < LTXI_BLOCK; i++) s += (int8_t)w[i] * q[i]; return s; }
+LTXI_FN int32_t ltxi_dot_q8_0(const uint8_t *w, const int8_t *q)
+{
+    const int8_t *v = (const int8_t *)w; /* no cast inside the loop: gcc 12 drops it when it vectorizes for VNNI (-march=native) */
+    int32_t i, s = 0;
+    for (i = 0; i < LTXI_BLOCK; i++) s += v[i] * q[i];
+    return s;
+}
 LTXI_FN int32_t ltxi_dot_q4_0(const uint8_t *w, const int8_t *q)
 {
     int32_t i, s = 0;
@@ -2012,7 +2019,7 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
 {
     ltx_model m;
     ltx_result r;
-    int32_t i;
+    int32_t i, branches = 0;
     if (model == NULL) return LTX_E_ARG;
     m = *model;
     if ((r = ltxi_check_range(log, "dim", 1, LTX_MAX_DIM, m.dim)) != LTX_OK || (r = ltxi_check_range(log, "n_layers", 1, LTX_MAX_LAYERS, m.n_layers)) != LTX_OK
@@ -2031,7 +2038,11 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
     if ((r = ltxi_check_mat(log, -1, "embed", &m.embed, m.vocab, m.dim, 0)) != LTX_OK || (r = ltxi_check_mat(log, -1, "out_norm", &m.out_norm, 1, m.dim, LTXI_VECTOR)) != LTX_OK
         || (r = ltxi_check_mat(log, -1, "head", &m.head, m.vocab, m.dim, LTXI_OPTIONAL)) != LTX_OK
         || (r = ltxi_check_mat(log, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR)) != LTX_OK) return r;
-    for (i = 0; i < m.n_layers; i++) if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
+    for (i = 0; i < m.n_layers; i++) {
+        if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
+        branches += ltxi_has_attn(&m.layers[i]) + ltxi_has_ffn(&m.layers[i]);
+    }
+    if (branches == 0) return ltxi_fail(log, LTX_E_MODEL, -1, "layers", LTXI_S("no layer has a branch"), 1, 0);
     if (m.n_draft_ids < 0 || m.n_draft_ids > m.vocab || (m.n_draft_ids > 0 && m.draft_ids == NULL)) return ltxi_fail(log, LTX_E_MODEL, -1, "draft_ids", LTXI_S("missing, or more than the vocabulary"), m.vocab, m.n_draft_ids);
     for (i = 0; i < m.n_draft_ids; i++) {
         if (ltxi_draft_id(&m, i) < 0 || ltxi_draft_id(&m, i) >= m.vocab || (i > 0 && ltxi_draft_id(&m, i) <= ltxi_draft_id(&m, i - 1)))
@@ -2852,11 +2863,11 @@ LTXI_FN void ltxi_sift(const float *p, int32_t *heap, int32_t n, int32_t i)
 LTXI_FN float ltxi_filter(const ltx_sampler *f, float *p, int32_t n, int32_t *heap)
 {
     int32_t i, left = n, kept = 0;
-    float mass = 0, least;
+    float mass = 0, least, top_p = f->top_p > 0 ? f->top_p : 1.0f;
     for (i = 0; i < n; i++) heap[i] = i;
     for (i = n / 2 - 1; i >= 0; i--) ltxi_sift(p, heap, n, i);
     least = p[heap[0]] * f->min_p;
-    while (left > 0 && (f->top_k <= 0 || kept < f->top_k) && !(f->top_p > 0 && mass >= f->top_p) && !(kept > 0 && p[heap[0]] < least)) {
+    while (left > 0 && (f->top_k <= 0 || kept < f->top_k) && !(top_p < 1.0f && mass >= top_p) && !(kept > 0 && p[heap[0]] < least)) {
         int32_t top = heap[0];
         mass += p[top];
         kept++;
@@ -2879,7 +2890,7 @@ LTXI_FN void ltxi_probabilities(const ltxi_kernels *k, const ltx_sampler *f, con
     memcpy(probs, logits, (size_t)n * 4);
     k->mulv(probs, NULL, 1.0f / f->temperature, n);
     k->mulv(probs, NULL, 1.0f / k->expsum(probs, probs[best], n, NULL), n);
-    if (f->top_k <= 0 && !(f->top_p > 0) && !(f->min_p > 0)) return;
+    if (f->top_k <= 0 && !(f->top_p > 0 && f->top_p < 1.0f) && !(f->min_p > 0)) return;
     mass = ltxi_filter(f, probs, n, order);
     k->mulv(probs, NULL, 1.0f / mass, n);
 }

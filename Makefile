@@ -1,0 +1,66 @@
+# ltx.h: make demo, make test. Everything is built into build/; `make help` lists the rest.
+CC      ?= cc
+CFLAGS  ?= -O2
+SHARED  ?= ../shared
+WARN     = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+MODELS   = examples/models
+TESTS    = ops model bits memory bad gguf sampling real
+EXAMPLES = hello generate demo raw_arrays
+PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/depth
+
+.PHONY: help demo test all tools models tiny depth fuzz clean
+.SECONDARY:
+
+help:
+	@echo 'make demo     build and run the demo: a story at full depth, with early exits, with self-speculation'
+	@echo 'make test     build and run all tests'
+	@echo 'make all      build all examples and tools into build/'
+	@echo 'make depth    measure what depth buys (takes minutes; needs the corpora in $(SHARED)/data)'
+	@echo 'make models   make the shipped GGUF files again from the checkpoints in $(SHARED)/models'
+	@echo 'make fuzz     fuzz the GGUF reader and the tokenizer for FUZZ_SECONDS=600 each (needs clang)'
+	@echo 'make clean'
+
+demo: build/demo
+	@build/demo
+
+test: $(TESTS:%=build/test_%)
+	@bad=0; for t in $(TESTS); do build/test_$$t || bad=1; done; exit $$bad
+
+all: $(PROGRAMS) $(TESTS:%=build/test_%)
+tools: build/ltx-convert
+
+build:
+	@mkdir -p $@
+build/test_%: tests/test_%.c tests/*.h ltx.h | build
+	$(CC) $(WARN) $(CFLAGS) -I. $< -o $@ -lm -pthread
+build/ltx-convert: tools/ltx-convert.c ltx.h | build
+	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
+build/depth: bench/depth.c ltx.h | build
+	$(CC) $(WARN) $(CFLAGS) -DLTX_BENCH_FLAGS='"$(CFLAGS)"' $< -o $@ -lm
+build/%: examples/%.c examples/*.h ltx.h | build
+	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
+
+# The shipped models, byte for byte, from the checkpoints.
+build/stories-%.txt: $(SHARED)/data/stories-%.txt.xz | build
+	xz -dc $< > $@
+LS    = --tokenizer $(SHARED)/models/stories-ls/tok.model --name stories-ls --shortlist build/stories-train.txt --shortlist-size 256
+BYTES = --tokenizer bytes --name stories-bytes
+models: build/ltx-convert build/stories-train.txt
+	build/ltx-convert $(LS) --type q8_0 $(SHARED)/models/stories-ls/model.safetensors $(MODELS)/stories-ls-q8_0.gguf
+	build/ltx-convert $(LS) --type q4_0 --type-embed q8_0 $(SHARED)/models/stories-ls/model.safetensors $(MODELS)/stories-ls-q4_0.gguf
+	build/ltx-convert $(BYTES) --type q8_0 $(SHARED)/models/stories-bytes/model.safetensors $(MODELS)/stories-bytes-q8_0.gguf
+
+depth: build/depth build/stories-valid.txt
+	build/depth $(MODELS)/stories-ls-q8_0.gguf build/stories-valid.txt --csv build/depth-ls.csv --svg build/depth-ls.svg
+	build/depth $(MODELS)/stories-bytes-q8_0.gguf build/stories-valid.txt --csv build/depth-bytes.csv --svg build/depth-bytes.svg
+
+FUZZ_SECONDS ?= 600
+fuzz: | build
+	@mkdir -p build/corpus-gguf build/corpus-encode
+	clang -g -O1 -fsanitize=fuzzer,address,undefined tests/fuzz_gguf.c -o build/fuzz_gguf -lm
+	clang -g -O1 -fsanitize=fuzzer,address,undefined tests/fuzz_encode.c -o build/fuzz_encode -lm
+	build/fuzz_gguf -max_total_time=$(FUZZ_SECONDS) build/corpus-gguf
+	build/fuzz_encode -max_total_time=$(FUZZ_SECONDS) build/corpus-encode
+
+clean:
+	rm -rf build

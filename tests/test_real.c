@@ -1,0 +1,287 @@
+/* test_real.c - real checkpoints against outputs that no one here computed with ltx.h
+   SPDX-License-Identifier: MIT
+
+   stories260K: logits and greedy tokens recorded from llama2.c, and the published text. stories-ls: logits and exits recorded from PyTorch.
+   Those files are not in this repository; where they are missing the tests say so. The shipped models are always tested. */
+#define LTX_IMPLEMENTATION
+#include "../ltx.h"
+#include "test.h"
+
+/* Largest difference of stories260K's F32 logits from the double reference: llama2.c itself is 2.0e-5 away at logits up to 22. */
+#define TOL_F32 4e-5
+/* PyTorch's float32 logits of stories-ls (up to 20), whose sums have another order. */
+#define TOL_TORCH 1e-4
+/* Q8_0 against F32, the mean over a sentence: rounding of weights and activations to 8 bits. */
+#define TOL_Q8_MEAN 0.1
+
+typedef struct real {
+    test_block image, layers, vocab_mem, mem[3];
+    ltx_model   model;
+    ltx_vocab  *vocab;
+    ltx_session *session;
+} real;
+
+static test_block from_need(ltx_need n) { return test_alloc(n.size, n.align); }
+static ltx_mem mem_of(const test_block *b) { ltx_mem m; m.ptr = b->ptr; m.size = b->size; return m; }
+
+static int open_session(real *t, const ltx_session_desc *desc)
+{
+    ltx_session_needs need;
+    ltx_session_mems mems;
+    if (ltx_session_need(&t->model, desc, &need) != LTX_OK) return 0;
+    t->mem[0] = from_need(need.state); t->mem[1] = from_need(need.cache); t->mem[2] = from_need(need.scratch);
+    mems.state = mem_of(&t->mem[0]); mems.cache = mem_of(&t->mem[1]); mems.scratch = mem_of(&t->mem[2]);
+    return ltx_session_init(&t->model, desc, &mems, &t->session) == LTX_OK;
+}
+static int open_model(real *t, test_block image, const ltx_session_desc *desc)
+{
+    ltx_need need;
+    ltx_blob blob;
+    memset(t, 0, sizeof *t);
+    t->image = image;
+    blob.ptr = image.ptr; blob.size = image.size;
+    if (ltx_gguf_need(blob, NULL, &need) != LTX_OK) return 0;
+    t->layers = from_need(need);
+    if (ltx_gguf_init(blob, mem_of(&t->layers), NULL, &t->model) != LTX_OK || ltx_vocab_need(blob, NULL, &need) != LTX_OK) return 0;
+    t->vocab_mem = from_need(need);
+    return ltx_vocab_init(blob, mem_of(&t->vocab_mem), NULL, &t->vocab) == LTX_OK && open_session(t, desc);
+}
+static void close_model(real *t)
+{
+    int i;
+    for (i = 0; i < 3; i++) test_free(&t->mem[i]);
+    test_free(&t->vocab_mem); test_free(&t->layers); test_free(&t->image);
+}
+
+/* The numbers of the `nth` array named `key` in a JSON text; nested arrays run on until `stop` of them are read. */
+static int json_numbers(const char *json, const char *key, int nth, double *out, int cap)
+{
+    const char *p = json;
+    char name[64];
+    int n = 0, depth = 0;
+    sprintf(name, "\"%s\"", key);
+    for (p = strstr(p, name); p != NULL && nth-- > 0; p = strstr(p + 1, name)) { }
+    if (p == NULL || (p = strchr(p, '[')) == NULL) return 0;
+    do {
+        if (*p == '[') depth++, p++;
+        else if (*p == ']') depth--, p++;
+        else if (*p == '-' || (*p >= '0' && *p <= '9')) { char *end; double v = strtod(p, &end); if (n < cap) out[n++] = v; p = end; }
+        else p++;
+    } while (depth > 0 && *p != 0);
+    return n;
+}
+static char *shared_text(const char *name)
+{
+    test_block b = test_read_shared(name);
+    char *s = NULL;
+    if (b.ptr == NULL) return NULL;
+    s = (char *)malloc(b.size + 1);
+    memcpy(s, b.ptr, b.size);
+    s[b.size] = 0;
+    test_free(&b);
+    return s;
+}
+
+static void stories260k_logits(void)
+{
+    test_block image = test_read_shared("models/stories260K-F32.gguf"), ref = test_read_shared("models/reference/stories260K-logits-f64ref.bin");
+    char *json = shared_text("models/reference/stories260K-logits.json");
+    ltx_session_desc desc;
+    real t;
+    int run, i;
+    double worst = 0;
+    if (image.ptr == NULL || ref.ptr == NULL || json == NULL) SKIP("no stories260K in the shared folder");
+    memset(&desc, 0, sizeof desc);
+    desc.kv = LTX_KV_F32; desc.logits_rows = 32;
+    CHECK(open_model(&t, image, &desc));
+    for (run = 0; run < 2; run++) {
+        double fed[32];
+        int32_t tokens[32];
+        ltx_batch batch;
+        ltx_output out;
+        CHECK_EQ(json_numbers(json, "fed_tokens", run, fed, 32), 32);
+        for (i = 0; i < 32; i++) tokens[i] = (int32_t)fed[i];
+        memset(&batch, 0, sizeof batch);
+        batch.tokens = tokens; batch.count = batch.logits = 32;
+        CHECK_EQ(ltx_rewind(t.session, 0), LTX_OK);
+        CHECK_EQ(ltx_eval_batch(t.session, &batch, &out), LTX_OK);
+        for (i = 0; i < 32 * 512; i++) {
+            float want;
+            memcpy(&want, (const char *)ref.ptr + ((size_t)run * 32 * 512 + (size_t)i) * 4, 4);
+            if (fabs((double)out.logits[i] - (double)want) > worst) worst = fabs((double)out.logits[i] - (double)want);
+        }
+    }
+    printf("  stories260K F32: largest difference from the double reference %.1e\n", worst);
+    CHECK_NEAR(worst, 0, TOL_F32);
+    close_model(&t);
+    test_free(&ref);
+    free(json);
+}
+static void stories260k_greedy(void)
+{
+    test_block image = test_read_shared("models/stories260K-F32.gguf");
+    char *json = shared_text("models/reference/stories260K-greedy256.json");
+    ltx_session_desc desc;
+    ltx_sampler greedy;
+    real t;
+    int run, i, wrong = 0;
+    if (image.ptr == NULL || json == NULL) SKIP("no stories260K in the shared folder");
+    memset(&desc, 0, sizeof desc);
+    memset(&greedy, 0, sizeof greedy);
+    desc.kv = LTX_KV_F32;
+    CHECK(open_model(&t, image, &desc));
+    for (run = 0; run < 2; run++) {
+        double fed[257], start[64];
+        int n = json_numbers(json, "fed_tokens", run, fed, 257), prompt = json_numbers(json, "prompt_tokens", run, start, 64);
+        const float *logits;
+        int32_t token;
+        CHECK(n >= 256);
+        CHECK_EQ(ltx_rewind(t.session, 0), LTX_OK);
+        for (i = 0; i + 1 < n; i++) { /* after the prompt the recorded tokens are the greedy ones */
+            token = (int32_t)fed[i];
+            CHECK_EQ(ltx_eval(t.session, &token, 1, &logits), LTX_OK);
+            CHECK_EQ(ltx_sample(t.session, &greedy, logits, &token), LTX_OK);
+            if (i + 1 >= prompt && token != (int32_t)fed[i + 1]) wrong++;
+        }
+    }
+    CHECK_EQ(wrong, 0);
+    close_model(&t);
+    free(json);
+}
+static void stories260k_text(void) /* llama2.c's own test: 200 steps from BOS */
+{
+    static const char want[] =
+        "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high.\n"
+        "Lily's mom said, \"Lily, let's go to the park.\" Lily was sad and didn't know what to do. She said, \"I want to play with your ball, but I can't find it.\"\n"
+        "Lily was sad and didn't know what to do. She said, \"I'm sorry, Lily. I didn't know what to do.\"\n"
+        "Lily didn't want to help her mom, so she";
+    test_block image = test_read_shared("models/stories260K-F32.gguf");
+    ltx_session_desc desc;
+    ltx_sampler greedy;
+    const float *logits;
+    char text[2048];
+    int32_t token, n = 0, i, count;
+    ltx_token next[1];
+    real t;
+    if (image.ptr == NULL) SKIP("no stories260K in the shared folder");
+    memset(&desc, 0, sizeof desc);
+    memset(&greedy, 0, sizeof greedy);
+    desc.kv = LTX_KV_F32;
+    CHECK(open_model(&t, image, &desc));
+    token = ltx_vocab_bos(t.vocab);
+    CHECK_EQ(ltx_eval(t.session, &token, 1, &logits), LTX_OK);
+    CHECK_EQ(ltx_sample(t.session, &greedy, logits, &token), LTX_OK);
+    for (i = 0; i < 200; i++) {
+        n += ltx_piece(t.vocab, token, i == 0, text + n, (int32_t)sizeof text - n - 1);
+        CHECK_EQ(ltx_decode(t.session, &greedy, token, next, 1, &count), LTX_OK);
+        token = next[0].id;
+    }
+    text[n] = 0;
+    CHECK_EQ(strlen(want), n);
+    CHECK(strncmp(text, want, strlen(want)) == 0);
+    close_model(&t);
+}
+
+static void stories_ls_pytorch(void)
+{
+    char *json = shared_text("models/stories-ls/reference.json"), path[512];
+    const char *made = getenv("LTX_STORIES_LS_F32"); /* converted from the checkpoint by the caller; else the shipped Q8_0 is compared */
+    double tokens_d[64], want[64 * 16], best[64], sum = 0, worst = 0;
+    static const char *const depth[3] = { "4", "8", "12" };
+    int32_t tokens[64], n, i, j, d, same = 0, all = 0;
+    ltx_session_desc desc;
+    ltx_policy policy;
+    ltx_step steps[12];
+    ltx_plan plan;
+    real t;
+    if (json == NULL) SKIP("no stories-ls reference in the shared folder");
+    sprintf(path, "%s", made != NULL ? made : "examples/models/stories-ls-q8_0.gguf");
+    memset(&desc, 0, sizeof desc);
+    desc.kv = LTX_KV_F32; desc.logits_rows = 32;
+    CHECK(open_model(&t, test_read_file(path), &desc));
+    n = json_numbers(json, "tokens", 0, tokens_d, 64);
+    for (i = 0; i < n; i++) tokens[i] = (int32_t)tokens_d[i];
+    for (d = 0; d < 3; d++) {
+        ltx_batch batch;
+        ltx_output out;
+        CHECK_EQ(json_numbers(strstr(json, "logits_first16_by_exit"), depth[d], 0, want, 64 * 16), n * 16);
+        CHECK_EQ(json_numbers(strstr(json, "argmax_by_exit"), depth[d], 0, best, 64), n);
+        memset(&policy, 0, sizeof policy); memset(&plan, 0, sizeof plan); memset(&batch, 0, sizeof batch);
+        CHECK_EQ(ltx_plan_full(&t.model, steps, 12, &plan.count), LTX_OK);
+        if (d < 2) CHECK_EQ(ltx_plan_gates(steps, 12, 4 * d + 3, 12), LTX_OK);
+        plan.steps = steps; plan.fill = LTX_FILL_DEFER;
+        policy.rule = d < 2 ? LTX_EXIT_ALWAYS : LTX_EXIT_NEVER;
+        CHECK_EQ(ltx_rewind(t.session, 0), LTX_OK);
+        CHECK_EQ(ltx_set_plan(t.session, &plan), LTX_OK);
+        CHECK_EQ(ltx_set_policy(t.session, &policy), LTX_OK);
+        batch.tokens = tokens; batch.count = batch.logits = n;
+        CHECK_EQ(ltx_eval_batch(t.session, &batch, &out), LTX_OK);
+        for (i = 0; i < n; i++, all++) {
+            const float *row = out.logits + (size_t)i * 2048;
+            int32_t top = 0;
+            CHECK_EQ(out.depth[i], 4 * d + 4);
+            for (j = 0; j < 2048; j++) if (row[j] > row[top]) top = j;
+            same += top == (int32_t)best[i];
+            for (j = 0; j < 16; j++) {
+                double e = fabs((double)row[j] - want[i * 16 + j]);
+                sum += e / (3.0 * n * 16);
+                if (e > worst) worst = e;
+            }
+        }
+    }
+    printf("  stories-ls %s against PyTorch after 4, 8, 12 layers: mean difference %.1e, largest %.1e, same first choice %d of %d\n", made != NULL ? "F32" : "Q8_0", sum, worst, (int)same, (int)all);
+    if (made != NULL) { CHECK_NEAR(worst, 0, TOL_TORCH); CHECK_EQ(same, all); }
+    else { CHECK_NEAR(sum, 0, TOL_Q8_MEAN); CHECK(same >= all - 3); }
+    close_model(&t);
+    free(json);
+}
+
+/* The start that each shipped model gives to a story, as recorded when it was made: a changed file or a broken path shows here. */
+static void shipped_stories(void)
+{
+    static const struct { const char *file, *want; } shipped[] = {
+        { "examples/models/stories-ls-q8_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to play with her " },
+        { "examples/models/stories-ls-q4_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to play with her " },
+        { "examples/models/stories-bytes-q8_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to " }
+    };
+    size_t i;
+    for (i = 0; i < sizeof shipped / sizeof *shipped; i++) {
+        ltx_session_desc desc;
+        ltx_sampler greedy;
+        const float *logits;
+        char text[512] = "Once upon a time";
+        ltx_need need;
+        test_block work;
+        int32_t tokens[64], n = 0, count = 0, token, len = (int32_t)strlen(text);
+        ltx_token next[1];
+        real t;
+        memset(&desc, 0, sizeof desc);
+        memset(&greedy, 0, sizeof greedy);
+        if (!CHECK(open_model(&t, test_read_file(shipped[i].file), &desc))) continue;
+        CHECK_EQ(ltx_encode_need((size_t)len, &need), LTX_OK);
+        work = from_need(need);
+        CHECK_EQ(ltx_encode(t.vocab, text, (size_t)len, LTX_BOS, mem_of(&work), tokens, 64, &n), LTX_OK);
+        CHECK_EQ(ltx_eval(t.session, tokens, n, &logits), LTX_OK);
+        CHECK_EQ(ltx_sample(t.session, &greedy, logits, &token), LTX_OK);
+        while (len < 120) {
+            len += ltx_piece(t.vocab, token, 0, text + len, 64);
+            CHECK_EQ(ltx_decode(t.session, &greedy, token, next, 1, &count), LTX_OK);
+            token = next[0].id;
+        }
+        text[len] = 0;
+        if (!CHECK(strncmp(text, shipped[i].want, strlen(shipped[i].want)) == 0)) printf("  %s: %s\n", shipped[i].file, text);
+        test_free(&work);
+        close_model(&t);
+    }
+}
+
+int main(void)
+{
+    test_begin("test_real");
+    TEST(stories260k_logits);
+    TEST(stories260k_greedy);
+    TEST(stories260k_text);
+    TEST(stories_ls_pytorch);
+    TEST(shipped_stories);
+    return test_end();
+}
