@@ -14,7 +14,7 @@
 #else
 #define ALIGNED
 #endif
-static unsigned char state[8 * 1024] ALIGNED, cache[160 * 1024] ALIGNED, scratch[32 * 1024] ALIGNED;
+static unsigned char state[4 * 1024] ALIGNED, cache[80 * 1024] ALIGNED, scratch[20 * 1024] ALIGNED;
 
 static int stop(const char *where, ltx_result r)
 {
