@@ -165,7 +165,7 @@ LTX_API const char *ltx_result_text(ltx_result r);
 /* One log record: no formatting, no allocation. All pointers are valid only during the callback. */
 typedef struct ltx_event {
     ltx_result  code;     /* what the call will return                                          */
-    int32_t     index;    /* layer or step that the event is about, -1 = none                   */
+    int32_t     index;    /* layer (model), step (plan) or entry (list) that the event is about, -1 = none */
     const char *text;     /* what is wrong, static text: "rows differ"; "" under LTX_NO_STRINGS */
     const char *name;     /* which object: field, key or tensor; name_len bytes, no NUL         */
     size_t      name_len;
@@ -308,7 +308,7 @@ enum { LTX_GO = 0, LTX_STOP = -1, LTX_LEAVE = 0x7fffffff }; /* answers; n > 0 = 
 typedef int32_t ltx_gate_fn(void *user, const ltx_view *view);
 
 /* The gate is asked only for rows whose logits the caller wants (in ltx_eval of a prompt: the last one), at steps with
-   .gate set. The tap is called for every row after every step. A row that skips steps has its keys and values projected
+   .gate set. The tap is called for every row after every step; when it says LTX_STOP the rest of the batch is still shown, then the call ends. A row that skips steps has its keys and values projected
    (LTX_FILL_PROJECT and _DEFER) or left out (LTX_FILL_NONE); a row that leaves is treated by the plan's fill. */
 typedef struct ltx_policy {
     int32_t      rule;      /* ltx_rule                                                          */
@@ -324,6 +324,8 @@ typedef struct ltx_policy {
    for bit; sampled output has the same distribution. */
 typedef struct ltx_draft {
     int32_t exit;     /* steps that draft, 1..count-1; 0 = no speculation                        */
+    int32_t last;     /* a draft that is not sure yet goes on step by step up to this many, at most 64 more; 0 = exit. What it runs
+                         is not lost: verification goes on from there                            */
     int32_t length;   /* most drafted tokens a round; 0 = draft_max of the session               */
     float   stop;     /* stop drafting when the draft's probability falls below this; 0 = chosen online from the
                          acceptance seen so far per level of confidence and the cost model below */
@@ -508,7 +510,8 @@ LTX_API int32_t ltx_vocab_bos(const ltx_vocab *v); /* token put before a text, -
 LTX_API int32_t ltx_vocab_eos(const ltx_vocab *v); /* token that ends a text,   -1 = none */
 
 /* Text to tokens. `work` is scratch of ltx_encode_need(len) bytes. flags: LTX_BOS puts the BOS token first. Writes at most cap
-   tokens, LTX_E_FULL and nothing written if there are more. Any bytes are accepted; what is no UTF-8 falls back to bytes. */
+   tokens, LTX_E_FULL and nothing written if there are more; len + 2 are always enough.
+   Without a BOS token in the vocabulary LTX_BOS does nothing. Any bytes are accepted; what is no UTF-8 falls back to bytes. */
 enum { LTX_BOS = 1 };
 LTX_API ltx_result ltx_encode_need(size_t len, ltx_need *out);
 LTX_API ltx_result ltx_encode(const ltx_vocab *v, const char *text, size_t len, uint32_t flags, ltx_mem work, int32_t *tokens, int32_t cap, int32_t *count);
@@ -852,7 +855,7 @@ LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float
      ld st set1 add sub mul div fma   as usual, memory of any alignment      max(a,b) = a > b ? a : b     min(a,b) = a < b ? a : b
      ldf ldh ldb                      weights: F32, F16, BF16 (little-endian)      ldi 8-bit integers     sth store as half
      sti   stores the integers that LTXI_MAGIC left in the lanes as int8
-     pow2  2^n of integral n, -126..127      swap exchanges lanes 2i and 2i+1
+     scale x 2^n of integral n, -200..200, rounded once      swap exchanges lanes 2i and 2i+1
      top   lanes of largest absolute value, as bits (NaN highest): top(m, x); amax the largest of those
      sum   fixed tree: lanes 8 apart, then 4, 2, 1
    May call: platform, formats.                                                                                */
@@ -875,7 +878,13 @@ LTXI_SCALAR(div, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] / b.f[i])
 LTXI_SCALAR(fma, (ltxi_scalar_v a, ltxi_scalar_v b, ltxi_scalar_v c), ltxi_fma(a.f[i], b.f[i], c.f[i]))
 LTXI_SCALAR(max, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] > b.f[i] ? a.f[i] : b.f[i])
 LTXI_SCALAR(min, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] < b.f[i] ? a.f[i] : b.f[i])
-LTXI_SCALAR(pow2, (ltxi_scalar_v a), ltxi_float((ltxi_bits(a.f[i] + LTXI_MAGIC) - LTXI_MAGIC_BITS + 127u) << 23))
+LTXI_I_scalar float ltxi_pow2(uint32_t n) { return ltxi_float((n + 127u) << 23); }
+LTXI_I_scalar float ltxi_scale(float x, float n) /* in two factors: the first product is exact */
+{
+    uint32_t k = ltxi_bits(n + LTXI_MAGIC) - LTXI_MAGIC_BITS, half = k >> 1 | (k & 0x80000000u);
+    return x * ltxi_pow2(half) * ltxi_pow2(k - half);
+}
+LTXI_SCALAR(scale, (ltxi_scalar_v a, ltxi_scalar_v n), ltxi_scale(a.f[i], n.f[i]))
 LTXI_SCALAR(swap, (ltxi_scalar_v a), a.f[i ^ 1])
 LTXI_I_scalar void ltxi_scalar_st(float *p, ltxi_scalar_v a) { memcpy(p, a.f, 64); }
 LTXI_I_scalar void ltxi_scalar_sth(uint8_t *p, ltxi_scalar_v a) { int32_t i; for (i = 0; i < 16; i++) ltxi_put16(p + i * 2, ltxi_to_half(a.f[i])); }
@@ -912,11 +921,13 @@ LTXI_AVX2(div, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_div_ps(x.a, y.a), _mm256_d
 LTXI_AVX2(fma, (ltxi_avx2_v x, ltxi_avx2_v y, ltxi_avx2_v z), _mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b))
 LTXI_AVX2(max, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b))
 LTXI_AVX2(min, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b))
-LTXI_I_avx2 __m256 ltxi_avx2_p2(__m256 n)
+LTXI_I_avx2 __m256 ltxi_avx2_pow2(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
+LTXI_I_avx2 __m256 ltxi_avx2_scale8(__m256 x, __m256 n)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+    __m256i k = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(k, 1);
+    return _mm256_mul_ps(_mm256_mul_ps(x, ltxi_avx2_pow2(half)), ltxi_avx2_pow2(_mm256_sub_epi32(k, half)));
 }
-LTXI_AVX2(pow2, (ltxi_avx2_v x), ltxi_avx2_p2(x.a), ltxi_avx2_p2(x.b))
+LTXI_AVX2(scale, (ltxi_avx2_v x, ltxi_avx2_v n), ltxi_avx2_scale8(x.a, n.a), ltxi_avx2_scale8(x.b, n.b))
 LTXI_AVX2(swap, (ltxi_avx2_v x), _mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1))
 LTXI_I_avx2 void ltxi_avx2_st(float *p, ltxi_avx2_v x) { _mm256_storeu_ps(p, x.a); _mm256_storeu_ps(p + 8, x.b); }
 LTXI_I_avx2 void ltxi_avx2_sth(uint8_t *p, ltxi_avx2_v x)
@@ -967,7 +978,7 @@ LTXI_AVX512(div, (__m512 x, __m512 y), _mm512_div_ps(x, y))
 LTXI_AVX512(fma, (__m512 x, __m512 y, __m512 z), _mm512_fmadd_ps(x, y, z))
 LTXI_AVX512(max, (__m512 x, __m512 y), _mm512_max_ps(x, y))
 LTXI_AVX512(min, (__m512 x, __m512 y), _mm512_min_ps(x, y))
-LTXI_AVX512(pow2, (__m512 n), _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23)))
+LTXI_AVX512(scale, (__m512 x, __m512 n), _mm512_scalef_ps(x, n))
 LTXI_AVX512(swap, (__m512 x), _mm512_permute_ps(x, 0xb1))
 LTXI_I_avx512 void ltxi_avx512_st(float *p, __m512 x) { _mm512_storeu_ps(p, x); }
 LTXI_I_avx512 void ltxi_avx512_sth(uint8_t *p, __m512 x) { _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtps_ph(0xffff, x, 0)); }
@@ -1016,8 +1027,8 @@ LTXI_I_##S void ltxi_##S##_put(float *p, int32_t left, ltxi_##S##_v v) \
 #define LTXI_LN2_HI 0.693147182f
 #define LTXI_LN2_LO (-1.90465421e-9f)
 
-/* n = round(x / ln 2), r = x - n ln 2 in two pieces, |r| <= 0.35; exp(r) - 1 = r + r^2 q(r), then times 2^n. exp does that in
-   two factors, so that results below 2^-126 are rounded once. */
+/* n = round(x / ln 2), r = x - n ln 2 in two pieces, |r| <= 0.35; exp(r) - 1 = r + r^2 q(r), then times 2^n, rounded once even
+   where the result is denormal. */
 #define LTXI_FUNCTIONS(S) \
 LTXI_I_##S ltxi_##S##_v ltxi_##S##_expm1_r(ltxi_##S##_v x, ltxi_##S##_v *n) \
 { \
@@ -1034,18 +1045,17 @@ LTXI_I_##S ltxi_##S##_v ltxi_##S##_expm1_r(ltxi_##S##_v x, ltxi_##S##_v *n) \
 } \
 LTXI_I_##S ltxi_##S##_v ltxi_##S##_exp(ltxi_##S##_v x) \
 { \
-    ltxi_##S##_v k = ltxi_##S##_set1(LTXI_MAGIC), n, half, e; \
+    ltxi_##S##_v n, e; \
     x = ltxi_##S##_min(ltxi_##S##_set1(89.0f), ltxi_##S##_max(ltxi_##S##_set1(-104.0f), x)); /* NaN stays NaN */ \
     e = ltxi_##S##_add(ltxi_##S##_set1(1.0f), ltxi_##S##_expm1_r(x, &n)); \
-    half = ltxi_##S##_sub(ltxi_##S##_fma(n, ltxi_##S##_set1(0.5f), k), k); \
-    return ltxi_##S##_mul(ltxi_##S##_mul(e, ltxi_##S##_pow2(half)), ltxi_##S##_pow2(ltxi_##S##_sub(n, half))); \
+    return ltxi_##S##_scale(e, n); \
 } \
 LTXI_I_##S ltxi_##S##_v ltxi_##S##_tanh(ltxi_##S##_v x) /* e / (e + 2), e = exp(2x) - 1 */ \
 { \
     ltxi_##S##_v n, e, s; \
     x = ltxi_##S##_min(ltxi_##S##_set1(20.0f), ltxi_##S##_max(ltxi_##S##_set1(-20.0f), ltxi_##S##_add(x, x))); \
     e = ltxi_##S##_expm1_r(x, &n); \
-    s = ltxi_##S##_pow2(n); \
+    s = ltxi_##S##_scale(ltxi_##S##_set1(1.0f), n); \
     e = ltxi_##S##_fma(e, s, ltxi_##S##_sub(s, ltxi_##S##_set1(1.0f))); \
     return ltxi_##S##_div(e, ltxi_##S##_add(e, ltxi_##S##_set1(2.0f))); \
 } \
@@ -1873,9 +1883,10 @@ LTXI_FN void ltxi_span_scores(const ltxi_attention *a, int32_t head, int32_t r0,
         const float *k = ltxi_widened(a->m, kv, ltxi_keys(kv, a->c, head, at), panels * 16 * kv->dim, temp);
         for (r = 0; r < n; r++) for (g = 0; g < a->group; g++) {
             const float *q = base + (size_t)(r0 + r) * (size_t)a->ld + (size_t)(head * a->group + g) * (size_t)kv->dim;
-            a->m->k->scores(k, q, kv->dim, panels, raw);
-            if (kv->kind == LTX_KV_I8) a->m->k->mulv(raw + (lo - at), a->c->ks + (size_t)head * (size_t)kv->slots + lo, 0, hi - lo);
-            memcpy(list + (size_t)(r * a->group + g) * ld + span->place + (lo - span->slot), raw + (lo - at), (size_t)(hi - lo) * 4);
+            float *row = list + (size_t)(r * a->group + g) * ld, *s = span->place == span->slot && lo == at ? row + at : raw; /* no copy */
+            a->m->k->scores(k, q, kv->dim, panels, s);
+            if (kv->kind == LTX_KV_I8) a->m->k->mulv(s + (lo - at), a->c->ks + (size_t)head * (size_t)kv->slots + lo, 0, hi - lo);
+            if (s == raw) memcpy(row + span->place + (lo - span->slot), raw + (lo - at), (size_t)(hi - lo) * 4);
         }
     }
 }
@@ -2062,10 +2073,11 @@ typedef struct ltxi_row {
     int32_t depth; /* steps that ran before its logits                                              */
     int32_t slot;  /* its place in ltx_session.x and .angles                                        */
     uint8_t decided; /* logits are read (or it left): rides along for its keys and values only      */
+    uint8_t held;    /* a drafted row: waits, but rides along, until verification */
     uint8_t filling; /* left under LTX_FILL_PROJECT: goes on by itself to the end of the plan       */
 } ltxi_row;
 
-enum { LTXI_BINS = 16, LTXI_DRAFTS = 64 }; /* levels of confidence in draft statistics; longest draft */
+enum { LTXI_BINS = 16, LTXI_DRAFTS = 64, LTXI_EXITS = 65 }; /* levels of confidence in draft statistics; longest draft; most exits of a draft */
 
 struct ltx_session {
     ltx_model model;         /* defaults filled in */
@@ -2163,6 +2175,8 @@ LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_policy *p)
 LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_draft *d, int32_t steps, int32_t draft_max)
 {
     if (d->exit == 0) return LTX_OK;
+    if (d->last != 0 && !ltxi_in(d->exit, d->last, ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1)))
+        return ltxi_fail(log, LTX_E_ARG, -1, "draft.last", LTXI_S("out of range"), ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1), d->last);
     if (!ltxi_in(1, d->exit, steps - 1)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.exit", LTXI_S("out of range"), steps - 1, d->exit);
     if (draft_max < 1 || !ltxi_in(0, d->length, draft_max)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.length", LTXI_S("more than draft_max"), draft_max, d->length);
     if (d->stop != d->stop || d->row_cost != d->row_cost) return ltxi_fail(log, LTX_E_ARG, -1, "draft", LTXI_S("not a number"), 0, 0);
@@ -2636,16 +2650,17 @@ LTXI_FN int ltxi_rule_reads_logits(const ltx_policy *p)
 LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n, int32_t step)
 {
     const ltx_policy *p = &s->desc.policy;
+    ltx_result r = LTX_OK;
     ltx_view view;
     int32_t i;
     if (p->tap == NULL) return LTX_OK;
     for (i = 0; i < n; i++) {
-        const ltxi_row *r = &s->rows[idx[i]];
-        view.step = step; view.layer = step < 0 ? -1 : s->desc.plan.steps[step].layer; view.position = r->position; view.token = r->token;
-        view.dim = s->model.dim; view.vocab = s->model.vocab; view.hidden = ltxi_hidden(s, r); view.before = NULL; view.logits = NULL;
-        if (p->tap(p->user, &view) == LTX_STOP) return LTX_E_STOPPED;
+        const ltxi_row *row = &s->rows[idx[i]];
+        view.step = step; view.layer = step < 0 ? -1 : s->desc.plan.steps[step].layer; view.position = row->position; view.token = row->token;
+        view.dim = s->model.dim; view.vocab = s->model.vocab; view.hidden = ltxi_hidden(s, row); view.before = NULL; view.logits = NULL;
+        if (p->tap(p->user, &view) == LTX_STOP) r = LTX_E_STOPPED; /* the others of the batch are shown all the same: waiting rows go on later */
     }
-    return LTX_OK;
+    return r;
 }
 
 /* A row leaves after `step`: what becomes of its missing keys and values is the plan's choice. */
@@ -2681,7 +2696,7 @@ LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const in
     int32_t *ready = s->batch + 2 * s->desc.rows, count = 0, i;
     for (i = 0; i < n; i++) {
         ltxi_row *r = &s->rows[batch[i]];
-        if (r->pc != at || r->out < 0 || r->decided) continue;
+        if (r->pc != at || r->out < 0 || r->decided || r->held) continue;
         r->depth = at;
         s->depths[r->out] = at;
         ready[count++] = batch[i];
@@ -2710,7 +2725,7 @@ LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t 
     if (pc + 1 == goal->pause || pc + 1 == s->desc.plan.count) r = ltxi_read_out(s, goal, batch, n, pc + 1);
     return r;
 }
-LTXI_FN int ltxi_has_to_run(const ltxi_row *r, const ltxi_goal *goal) { return r->filling || (!r->decided && r->pc != goal->pause); }
+LTXI_FN int ltxi_has_to_run(const ltxi_row *r, const ltxi_goal *goal) { return r->filling || (!r->decided && !r->held && r->pc != goal->pause); }
 LTXI_FN ltx_result ltxi_run(ltx_session *s, const ltxi_goal *goal)
 {
     ltx_result r;
@@ -2800,7 +2815,7 @@ LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan)
         c = ltxi_cache_of(&p.steps[i]);
         if (c >= s->n_caches || s->storage[c] < 0) return ltxi_fail(&s->desc.log, LTX_E_ARG, i, "step.cache", LTXI_S("the session has no memory for it"), s->n_caches, c);
     }
-    if (s->desc.draft.exit >= p.count) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "draft.exit", LTXI_S("out of range"), p.count - 1, s->desc.draft.exit);
+    if ((r = ltxi_draft_check(&s->desc.log, &s->desc.draft, p.count, s->desc.draft_max)) != LTX_OK) return r;
     if ((r = ltx_flush(s)) != LTX_OK) return r;
     s->desc.plan = p;
     return LTX_OK;
@@ -2981,42 +2996,73 @@ LTXI_FN ltx_result ltxi_decode_one(ltx_session *s, ltx_sampler *sampler, int32_t
 }
 
 #ifndef LTX_NO_SPECULATION
-/* A round of self-speculation. Row 0 carries the known token, row i the i-th drafted one. Every row runs to the exit; its logits
-   there draft the next token. Then all rows resume from the exit as one batch, and the longest prefix of drafts that the deep
-   logits agree with is kept, plus the token that the deep logits choose after it. */
+/* A round of self-speculation. Row 0 carries the known token, row i the i-th drafted one. Every row runs to an exit; its logits
+   there draft the next token, and the row is held. Then all rows go on from where they are as one batch, and the longest prefix of
+   drafts that the deep logits agree with is kept, plus the token that the deep logits choose after it. */
 typedef struct ltxi_draft_round {
     ltx_sampler *sampler;
-    int32_t  n;           /* drafted tokens                                  */
-    int32_t  token[LTXI_DRAFTS];  /* the drafted tokens                      */
-    uint8_t  bin[LTXI_DRAFTS];    /* and how sure the draft was of each      */
-    float    sure;        /* estimated chance that all of them are accepted  */
-    float    draft_cost;  /* of one more draft, in whole passes              */
+    int32_t  n;                   /* drafted tokens                          */
+    int32_t  token[LTXI_DRAFTS];
+    uint8_t  bin[LTXI_DRAFTS];    /* how sure each draft was                 */
+    uint8_t  exit[LTXI_DRAFTS];   /* steps after draft.exit that drafted it  */
+    float    sure;                /* estimated chance that all of them are accepted                 */
+    float    spent;               /* cost of the drafts, in whole passes     */
+    float    cost[LTXI_EXITS];    /* of one more draft by each exit, in whole passes */
 } ltxi_draft_round;
-LTXI_FN int32_t ltxi_bin(float p) { return ltxi_max(0, ltxi_min(LTXI_BINS - 1, (int32_t)(p * (float)LTXI_BINS))); }
+#define LTXI_SURE 0.9f /* a draft this likely to be accepted waits for no deeper exit */
 
-/* Draft from row i's logits at the exit. Returns 0 when it is not worth it. Online rule: go on while the chance that the draft is
-   kept is worth more than it costs, at the price that a token had so far. */
-LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t i)
+LTXI_FN int32_t ltxi_bin(float p) { return ltxi_max(0, ltxi_min(LTXI_BINS - 1, (int32_t)(p * (float)LTXI_BINS))); }
+LTXI_FN double ltxi_step_bytes(const ltx_session *s, const ltx_step *st)
+{
+    const ltx_layer *l = &s->model.layers[st->layer];
+    double b = 0;
+    if (st->run & LTX_ATTN) b += 2.0 * (double)(s->q_ld + s->kv_ld) * (double)ltx_row_bytes(l->wq.type, s->model.dim);
+    if (st->run & LTX_FFN) b += (l->w_gate.data != NULL ? 3.0 : 2.0) * (double)l->w_up.rows * (double)ltx_row_bytes(l->w_up.type, s->model.dim);
+    return b;
+}
+/* Bytes model: the exit's share of the steps, the draft's head, and one more row in the deep batch. */
+LTXI_FN void ltxi_draft_costs(const ltx_session *s, float *cost)
+{
+    const ltx_mat *head = ltxi_head_of(&s->model);
+    double row = (double)ltx_row_bytes(head->type, head->cols), all = (double)head->rows * row, shallow = 0;
+    int32_t i, first = s->desc.draft.exit, last = ltxi_max(first, s->desc.draft.last);
+    for (i = 0; i < s->desc.plan.count; i++) all += ltxi_step_bytes(s, &s->desc.plan.steps[i]);
+    for (i = 0; i < last; i++) {
+        shallow += ltxi_step_bytes(s, &s->desc.plan.steps[i]);
+        if (i + 1 >= first) cost[i + 1 - first] = (float)((shallow + (double)s->draft_head.rows * row) / all) + s->desc.draft.row_cost * (float)(1.0 - shallow / all);
+    }
+}
+/* The draft that row i's logits at an exit give: the token, and how probable the draft holds it. */
+LTXI_FN int32_t ltxi_draft_token(ltx_session *s, ltx_sampler *sampler, int32_t i, float *p)
 {
     const float *logits = s->logits + (size_t)i * (size_t)s->model.vocab;
     float *q = s->probs + (size_t)i * (size_t)s->model.vocab, *few = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
-    float p, price = s->round_cost / s->round_tokens;
-    int32_t t, bin, j, n = s->draft_head.rows, shortlist = s->model.n_draft_ids > 0;
-    if (round->sampler->temperature > 0) { /* the distribution is needed again when the token is judged */
-        ltxi_probabilities(s->m.k, round->sampler, logits, n, shortlist ? few : q, s->order);
+    int32_t t, j, n = s->draft_head.rows, shortlist = s->model.n_draft_ids > 0;
+    if (sampler->temperature > 0) { /* the distribution is needed again when the token is judged */
+        ltxi_probabilities(s->m.k, sampler, logits, n, shortlist ? few : q, s->order);
         if (shortlist) for (memset(q, 0, (size_t)s->model.vocab * 4), j = 0; j < n; j++) q[ltxi_draft_id(&s->model, j)] = few[j];
-        t = ltx_draw(q, s->model.vocab, ltx_random(round->sampler));
-        p = q[t];
+        t = ltx_draw(q, s->model.vocab, ltx_random(sampler));
+        *p = q[t];
+        return t;
     } else {
         ltxi_sure sure = ltxi_how_sure(s->m.k, logits, q, n);
-        t = shortlist ? ltxi_draft_id(&s->model, sure.token) : sure.token;
-        p = sure.prob;
+        *p = sure.prob;
+        return shortlist ? ltxi_draft_id(&s->model, sure.token) : sure.token;
     }
-    bin = ltxi_bin(p);
-    round->sure *= s->hits[bin] / s->tries[bin];
-    if (s->desc.draft.stop > 0 ? p < s->desc.draft.stop : round->sure * price < round->draft_cost) return 0;
+}
+/* Draft from row i's logits at an exit; 0 when it is not worth it there. Online rule: a draft pays while the chance that it is kept
+   is worth more than it costs, at the price that a token had so far; before the last exit it also has to be nearly certain. */
+LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t i, int32_t exit, int32_t is_last)
+{
+    float p, chance, price = s->round_cost / s->round_tokens;
+    int32_t t = ltxi_draft_token(s, round->sampler, i, &p), bin = ltxi_bin(p);
+    chance = s->hits[bin] / s->tries[bin];
+    if (s->desc.draft.stop > 0 ? p < s->desc.draft.stop : round->sure * chance * price < round->cost[exit] || (!is_last && chance < LTXI_SURE)) return 0;
+    round->sure *= chance;
+    round->spent += round->cost[exit];
     round->token[i] = t;
     round->bin[i] = (uint8_t)bin;
+    round->exit[i] = (uint8_t)exit;
     return 1;
 }
 /* Accept with min(1, p/q), else draw from the positive part of p - q (arXiv 2211.17192). Greedy: equal or not. */
@@ -3034,35 +3080,22 @@ LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, fl
     if (sum > 0) *token = ltx_draw(q, vocab, ltx_random(sampler) * sum); /* u in [0, sum) */
     return 0;
 }
-/* Bytes model of one more draft, in whole passes: the exit's share of the steps, a head, and one more row in the deep batch. */
-LTXI_FN float ltxi_draft_cost(const ltx_session *s)
-{
-    const ltx_model *m = &s->model;
-    const ltx_mat *head = ltxi_head_of(m);
-    double deep = 0, shallow = 0, row = (double)ltx_row_bytes(head->type, head->cols), h = (double)head->rows * row;
-    int32_t i;
-    for (i = 0; i < s->desc.plan.count; i++) {
-        const ltx_step *st = &s->desc.plan.steps[i];
-        const ltx_layer *l = &m->layers[st->layer];
-        double b = 0;
-        if (st->run & LTX_ATTN) b += 2.0 * (double)(s->q_ld + s->kv_ld) * (double)ltx_row_bytes(l->wq.type, m->dim);
-        if (st->run & LTX_FFN) b += (l->w_gate.data != NULL ? 3.0 : 2.0) * (double)l->w_up.rows * (double)ltx_row_bytes(l->w_up.type, m->dim);
-        deep += b;
-        if (i < s->desc.draft.exit) shallow += b;
-    }
-    return (float)((shallow + (double)s->draft_head.rows * row) / (deep + h)) + s->desc.draft.row_cost * (float)((deep - shallow) / (deep + h));
-}
+/* Add rows and draft until a draft is not worth it or there are enough. The last row drafts nothing. */
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
 {
     ltxi_goal goal;
-    int32_t more = 1;
+    int32_t more, first = s->desc.draft.exit, last = ltxi_max(first, s->desc.draft.last), row;
     ltx_result r;
-    goal.pause = s->desc.draft.exit; goal.ask = 0;
-    for (round->n = 0; more; round->n += more) {
-        int32_t next = round->n == 0 ? token : round->token[round->n - 1], at = s->n_rows, last = round->n == most;
-        ltxi_add_row(s, next, NULL, last ? -1 : round->n);
-        if ((r = ltxi_tap(s, &at, 1, -1)) != LTX_OK || (r = ltxi_run(s, &goal)) != LTX_OK) return r;
-        more = !last && ltxi_draft(s, round, round->n);
+    goal.ask = 0;
+    for (more = 1, round->n = 0; more; round->n += more) {
+        row = s->n_rows;
+        ltxi_add_row(s, round->n == 0 ? token : round->token[round->n - 1], NULL, round->n);
+        if ((r = ltxi_tap(s, &row, 1, -1)) != LTX_OK) return r;
+        for (more = 0, goal.pause = first; round->n < most && !more && goal.pause <= last; goal.pause++) {
+            if ((r = ltxi_run(s, &goal)) != LTX_OK) return r;
+            more = ltxi_draft(s, round, round->n, goal.pause - first, goal.pause == last);
+        }
+        s->rows[row].held = 1;
     }
     return LTX_OK;
 }
@@ -3077,7 +3110,7 @@ LTXI_FN void ltxi_learn(ltx_session *s, const ltxi_draft_round *round, int32_t a
     }
     if (s->round_tokens >= 64.0f) { s->round_tokens *= 0.5f; s->round_cost *= 0.5f; }
     s->round_tokens += (float)(accepted + 1);
-    s->round_cost += 1.0f + (float)round->n * round->draft_cost;
+    s->round_cost += 1.0f + round->spent;
     s->stats.rounds++;
     s->stats.drafted += (uint64_t)round->n;
     s->stats.accepted += (uint64_t)accepted;
@@ -3093,16 +3126,17 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     ltx_result r;
     if ((r = ltx_flush(s)) != LTX_OK) return r;
     most = ltxi_min(most, ltxi_min(cap - 1, limit - begin - 1));
-    round.sampler = sampler; round.sure = 1.0f; round.draft_cost = ltxi_draft_cost(s);
+    round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f;
+    ltxi_draft_costs(s, round.cost);
     if ((r = ltxi_draft_rows(s, &round, token, most)) == LTX_OK) {
-        for (i = 0; i < s->n_rows; i++) s->rows[i].out = i;
+        for (i = 0; i < s->n_rows; i++) s->rows[i].held = 0;
         r = ltxi_run(s, &deep);
     }
     if (r != LTX_OK) { ltx_rewind(s, begin); sampler->state = seed; return r; }
     for (i = 0; i <= round.n; i++) {
         int32_t drafted = i < round.n ? round.token[i] : -1, yes = ltxi_judge(s, sampler, drafted, s->probs + (size_t)i * (size_t)s->model.vocab, p, s->logits + (size_t)i * (size_t)s->model.vocab, &out[i].id);
         out[i].drafted = yes;
-        out[i].depth = yes ? s->desc.draft.exit : s->desc.plan.count;
+        out[i].depth = yes ? s->desc.draft.exit + round.exit[i] : s->desc.plan.count;
         if (!yes) break;
         kept++;
     }

@@ -32,6 +32,7 @@ static inline void die(int status, const char *format, ...)
 static inline void print_event(void *user, const ltx_event *e)
 {
     (void)user;
+    if (e->code == LTX_E_FULL) return; /* a full cache is no mistake: the caller tells it in its own words */
     fputs("error: ", stderr);
     if (e->index >= 0) fprintf(stderr, "layer or step %d: ", (int)e->index);
     if (e->name_len > 0) fprintf(stderr, "%.*s: ", (int)e->name_len, e->name);

@@ -35,10 +35,10 @@ enum { N_SCENES = 2 };
 static scene scenes[N_SCENES] = {
     { .path = "examples/models/stories-ls-q8_0.gguf", .prompt = "Once upon a time", .tokens = 200,
       .gate_first = 7, .gate_every = 2, .threshold = 0.6f, .fill = LTX_FILL_PROJECT,
-      .draft = { .exit = 4, .length = 4 }, .show = { true, true, true } },
+      .draft = { .exit = 5, .last = 6, .length = 8 }, .show = { true, true, true } },
     { .path = "examples/models/stories-bytes-q8_0.gguf", .prompt = "Once upon a time", .tokens = 400,
       .gate_first = 7, .gate_every = 2, .threshold = 0.95f, .fill = LTX_FILL_PROJECT,
-      .draft = { .exit = 3, .length = 6 }, .show = { false, false, true } },
+      .draft = { .exit = 2, .last = 4, .length = 8 }, .show = { false, false, true } },
 };
 
 typedef struct trial { /* one mode of one model */
@@ -221,10 +221,11 @@ static void show_mode(const stage *g, int mode)
     page_print(&paper, INK_BOLD, "%s", mode_name[mode]);
     if (mode == FULL) page_print(&paper, INK_DIM, "  every token runs all %d layers\n", (int)g->n_steps);
     if (mode == EARLY)
-        page_print(&paper, INK_DIM, "  from %d layers on, a token that is %.0f %% sure does not run the rest\n", (int)c->gate_first + 1, 100 * (double)c->threshold);
+        page_print(&paper, INK_DIM, "  from %d layers on, a token that is %.0f %% sure does not run the rest\n",
+                   (int)c->gate_first + 1, 100 * (double)c->threshold);
     if (mode == DRAFT)
-        page_print(&paper, INK_DIM, "  %d layers draft up to %d tokens, then all %d layers verify them as one batch\n",
-                   (int)c->draft.exit, (int)c->draft.length, (int)g->n_steps);
+        page_print(&paper, INK_DIM, "  the first %d to %d layers draft up to %d tokens, then all %d verify them as one batch\n",
+                   (int)c->draft.exit, (int)c->draft.last, (int)c->draft.length, (int)g->n_steps);
     show_text(g, &g->trials[mode]);
 }
 
@@ -252,6 +253,7 @@ static void show_row(const stage *g, int mode)
 {
     const trial *full = &g->trials[FULL], *t = &g->trials[mode];
     const double n = t->decoded, rate = n / median(t->seconds), full_rate = full->decoded / median(full->seconds);
+    char differs[32];
     page_print(&paper, INK_TEXT, "  %-13s", mode_name[mode]);
     page_print(&paper, INK_BOLD, "%10.0f", rate);
     page_print(&paper, INK_TEXT, "%8.2fx%13.2f%12.2f MB", rate / full_rate,
@@ -260,7 +262,10 @@ static void show_row(const stage *g, int mode)
     else page_print(&paper, INK_DIM, "%10s%10s", "-", "-");
     if (mode == FULL) page_print(&paper, INK_DIM, "%16s\n", "-");
     else if (same_text(full, t)) page_print(&paper, INK_TEXT, "%16s\n", "yes");
-    else page_print(&paper, INK_TEXT, "   no, after%4d\n", (int)common_prefix(full, t));
+    else {
+        snprintf(differs, sizeof differs, "no, after %d", (int)common_prefix(full, t));
+        page_print(&paper, INK_TEXT, "%16s\n", differs);
+    }
 }
 
 static void show_table(const stage *g, int n_stages)
@@ -276,7 +281,7 @@ static void show_table(const stage *g, int n_stages)
         page_line(&paper);
     }
     page_print(&paper, INK_DIM, "Medians of %d rounds, one thread, %s. Layers run for drafts that were thrown away count as well;\n"
-               "speculation is faster because one reading of the weights serves several tokens.\n", ROUNDS, ltx_isa_name(used.isa));
+               "a round of speculation reads the deep layers once for several tokens.\n", ROUNDS, ltx_isa_name(used.isa));
 }
 
 /* ---- main ---------------------------------------------------------------------------------------------- */

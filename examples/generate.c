@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-enum { DRAFT_MOST = 64, DRAFT_USUAL = 6 };
+enum { DRAFT_MOST = 64, DRAFT_USUAL = 8 };
 enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
 /* ---- settings: what the options write into, with the defaults ---------------------------------------- */
@@ -176,6 +176,7 @@ static bool parse_draft(const option *o, const char *text)
     ltx_draft *draft = (ltx_draft *)o->target;
     draft->length = DRAFT_USUAL;
     if (!digits(&text, 1, LTX_MAX_STEPS, &draft->exit)) return false;
+    if (skip(&text, '-') && !digits(&text, draft->exit, LTX_MAX_STEPS, &draft->last)) return false;
     if (skip(&text, ':') && !digits(&text, 1, DRAFT_MOST, &draft->length)) return false;
     if (skip(&text, ':')) return real(text, 0, 1, &draft->stop);
     return *text == 0;
@@ -206,7 +207,8 @@ static const option options[] = {
     { 0, "fill", "project|defer|none", "keys and values of the layers that did not run: from the\n"
       "exit state, computed later, or left out (default project)", parse_choice, &set.desc.plan.fill, 0, 0 },
     HEADING("Draft shallow, verify deep (the text is that of full depth)"),
-    { 0, "draft", "EXIT[:LENGTH[:STOP]]", "the first EXIT steps draft up to LENGTH tokens (default 6),\n"
+    { 0, "draft", "EXIT[-LAST][:LEN[:STOP]]", "the first EXIT steps (up to LAST where that is not sure\n"
+      "enough) draft up to LEN tokens (default 8),\n"
       "until one is less probable than STOP (default: learned)", parse_draft, &set.desc.draft, 0, 0 },
     HEADING("Memory and speed"),
     { 0, "ctx", "N", "tokens the cache holds; 0 = as the model was trained", parse_whole, &set.desc.ctx, 0, LTX_MAX_TOKENS },
@@ -255,7 +257,7 @@ static void print_help(void)
          "  generate m.gguf -p \"Once upon a time\"              tell a story\n"
          "  generate m.gguf -p Hello --temp 0 --stats          no chance involved; what did it cost?\n"
          "  generate m.gguf -p Hello --exit prob:0.9 --stats   stop early where the model is sure\n"
-         "  generate m.gguf -p Hello --draft 4 --stats         same text as full depth, sooner if the draft is good\n"
+         "  generate m.gguf -p Hello --draft 5-6 --stats       same text as full depth, sooner if the draft is good\n"
          "  generate m.gguf -p Hello --drop-attn 8-10          leave out attention that matters little\n"
          "  generate m.gguf --window 256:4 -n 5000             longer than the cache\n"
          "  echo Hello | generate m.gguf -p -                  prompt from a pipe\n"
@@ -336,6 +338,7 @@ static void build_plan(const ltx_model *model, ltx_plan *plan)
         check(ltx_plan_drop(steps, &plan->count, layer, set.drop[layer]), "plan");
     }
     if (plan->count == 0) die(EXIT_USAGE, "nothing is left of the model");
+    if (set.desc.draft.exit >= plan->count || set.desc.draft.last >= plan->count) die(EXIT_USAGE, "--draft: from 1 to %d of %d steps can draft", (int)plan->count - 1, (int)plan->count);
     if (policy->rule == LTX_EXIT_NEVER) return;
 
     if (policy->rule == LTX_EXIT_ALWAYS) {
@@ -405,7 +408,7 @@ static void decode(ltx_session *session, const ltx_vocab *vocab, int32_t token, 
         const ltx_result result = ltx_decode(session, &set.sampler, token, next, left < DRAFT_MOST + 1 ? left : DRAFT_MOST + 1, &count);
         if (result == LTX_E_FULL) {
             show("", 0, 0);
-            fprintf(stderr, "\nThe cache is full at %d tokens: see --ctx and --window.", (int)ltx_position(session));
+            fprintf(stderr, "\nThe cache is full at %d tokens: see --ctx and --window.\n", (int)ltx_position(session));
             return;
         }
         check(result, "decode");

@@ -150,23 +150,26 @@ static inline int svg_columns(const char *s, int count)
     return columns;
 }
 
-/* Text in one ink. Each word is placed by x and textLength, so that columns stay straight whatever the font, and
-   whatever a viewer thinks of blanks. */
-static inline void svg_words(FILE *f, double x, int y, double cell, int ink, const char *s, int count)
+/* Is the blank at s[i] followed by another, or the last? Viewers drop such blanks. */
+static inline int svg_gap(const char *s, int i, int count)
+{
+    return s[i] == ' ' && (i + 1 == count || s[i + 1] == ' ');
+}
+
+/* Text in one ink, in pieces without gaps. x and textLength keep columns straight whatever the font. */
+static inline void svg_text(FILE *f, double x, int y, double cell, int ink, const char *s, int count)
 {
     char color[8];
-    int i, n;
-    for (i = 0; i < count; i += n) {
-        int columns;
-        for (n = 0; i + n < count && s[i + n] != ' ';) n++;
+    int i, n, columns;
+    for (i = 0; i < count; i += n, x += cell * columns) {
+        n = columns = 1;
+        if (s[i] == ' ') continue;
+        while (i + n < count && !svg_gap(s, i + n, count)) n++;
         columns = svg_columns(s + i, n);
-        if (n > 0) {
-            fprintf(f, "<text x=\"%.2f\" y=\"%d\" textLength=\"%.2f\" fill=\"%s\"%s>", x, y, cell * columns,
-                    ink & INK_BLOCK ? SVG_PAPER : svg_color(ink, color), ink == INK_BOLD ? " font-weight=\"bold\"" : "");
-            svg_escaped(f, s + i, n);
-            fputs("</text>\n", f);
-        } else n = columns = 1; /* a blank */
-        x += cell * columns;
+        fprintf(f, "<text x=\"%.2f\" y=\"%d\" textLength=\"%.2f\" fill=\"%s\"%s>", x, y, cell * columns,
+                ink & INK_BLOCK ? SVG_PAPER : svg_color(ink, color), ink == INK_BOLD ? " font-weight=\"bold\"" : "");
+        svg_escaped(f, s + i, n);
+        fputs("</text>\n", f);
     }
 }
 
@@ -191,7 +194,7 @@ static inline void page_svg(const page *p, FILE *f)
             width = cell * svg_columns(text + from, to - from);
             if (ink & INK_BLOCK)
                 fprintf(f, "<rect x=\"%.2f\" y=\"%d\" width=\"%.2f\" height=\"19\" fill=\"%s\"/>\n", x, y - 14, width, svg_color(ink, color));
-            svg_words(f, x, y, cell, ink, text + from, to - from);
+            svg_text(f, x, y, cell, ink, text + from, to - from);
             x += width;
         }
     }
