@@ -204,7 +204,7 @@ typedef struct ltx_mat {
      attention:  h += wo * attend(rope(q_norm(wq a + bq)), rope(k_norm(wk a + bk)), wv a + bv) + bo,  a = rmsnorm(h) attn_norm
      ffn:        h += w_down * (act(w_gate f + b_gate) .* (w_up f + b_up)) + b_down,                  f = rmsnorm(h) ffn_norm
    without w_gate the middle is act(w_up f + b_up). Q = n_heads * head_dim, K = n_kv_heads * head_dim, F = ffn width (rows of
-   w_up, may differ per layer). A layer may lack all of attention or all of ffn. */
+   w_up, may differ per layer). A layer may lack all of attention or all of ffn, not both. */
 typedef struct ltx_layer {
     ltx_mat attn_norm;          /* [dim]                                                        */
     ltx_mat wq, wk, wv, wo;     /* [Q][dim] [K][dim] [K][dim] [dim][Q]                          */
@@ -2014,6 +2014,7 @@ LTXI_FN ltx_result ltxi_check_layer(const ltx_log *log, const ltx_model *m, int3
     LTXI_WANT(b_gate, 1, no_ffn ? -1 : f, vec | opt); LTXI_WANT(b_up, 1, no_ffn ? -1 : f, vec | opt); LTXI_WANT(b_down, 1, d, vec | opt);
 #undef LTXI_WANT
     for (c = 0; c < n; c++) if ((r = ltxi_check_mat(log, i, t[c].name, t[c].w, t[c].rows, t[c].cols, t[c].flags)) != LTX_OK) return r;
+    if (no_attn && no_ffn) return ltxi_fail(log, LTX_E_MODEL, i, "layers", LTXI_S("layer has neither attention nor ffn"), 1, 0);
     if (no_attn && (l->wk.data != NULL || l->wv.data != NULL || l->wo.data != NULL)) return ltxi_fail(log, LTX_E_MODEL, i, "wq", LTXI_S("tensor is missing"), 0, 0);
     if (no_ffn && (l->w_gate.data != NULL || l->w_down.data != NULL)) return ltxi_fail(log, LTX_E_MODEL, i, "w_up", LTXI_S("tensor is missing"), 0, 0);
     return LTX_OK;
@@ -2030,7 +2031,7 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
 {
     ltx_model m;
     ltx_result r;
-    int32_t i, branches = 0;
+    int32_t i;
     if (model == NULL) return LTX_E_ARG;
     m = *model;
     if ((r = ltxi_check_range(log, "dim", 1, LTX_MAX_DIM, m.dim)) != LTX_OK || (r = ltxi_check_range(log, "n_layers", 1, LTX_MAX_LAYERS, m.n_layers)) != LTX_OK
@@ -2049,11 +2050,7 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
     if ((r = ltxi_check_mat(log, -1, "embed", &m.embed, m.vocab, m.dim, 0)) != LTX_OK || (r = ltxi_check_mat(log, -1, "out_norm", &m.out_norm, 1, m.dim, LTXI_VECTOR)) != LTX_OK
         || (r = ltxi_check_mat(log, -1, "head", &m.head, m.vocab, m.dim, LTXI_OPTIONAL)) != LTX_OK
         || (r = ltxi_check_mat(log, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR)) != LTX_OK) return r;
-    for (i = 0; i < m.n_layers; i++) {
-        if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
-        branches += ltxi_has_attn(&m.layers[i]) + ltxi_has_ffn(&m.layers[i]);
-    }
-    if (branches == 0) return ltxi_fail(log, LTX_E_MODEL, -1, "layers", LTXI_S("no layer has a branch"), 1, 0);
+    for (i = 0; i < m.n_layers; i++) if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
     if (m.n_draft_ids < 0 || m.n_draft_ids > m.vocab || (m.n_draft_ids > 0 && m.draft_ids == NULL)) return ltxi_fail(log, LTX_E_MODEL, -1, "draft_ids", LTXI_S("missing, or more than the vocabulary"), m.vocab, m.n_draft_ids);
     for (i = 0; i < m.n_draft_ids; i++) {
         if (ltxi_draft_id(&m, i) < 0 || ltxi_draft_id(&m, i) >= m.vocab || (i > 0 && ltxi_draft_id(&m, i) <= ltxi_draft_id(&m, i - 1)))
@@ -2735,8 +2732,9 @@ LTXI_FN ltx_result ltxi_run(ltx_session *s, const ltxi_goal *goal)
         if (pc == LTX_MAX_STEPS) return LTX_OK;
         /* rows that wait here (deferred) ride along: a later row is about to need their keys and values */
         for (i = 0; i < s->n_rows; i++) if (s->rows[i].pc == pc) s->batch[n++] = i;
-        if ((r = ltxi_run_step(s, goal, pc, s->batch, n)) != LTX_OK) return r;
-        ltxi_drop_rows(s, LTX_MAX_TOKENS);
+        r = ltxi_run_step(s, goal, pc, s->batch, n);
+        ltxi_drop_rows(s, LTX_MAX_TOKENS); /* also when a callback stopped: a finished row never runs again */
+        if (r != LTX_OK) return r;
     }
 }
 
