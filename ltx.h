@@ -2171,8 +2171,8 @@ LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_policy *p)
 }
 LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_draft *d, int32_t steps, int32_t draft_max)
 {
-    if (d->exit == 0) return LTX_OK;
-    if (d->last != 0 && !ltxi_in(d->exit, d->last, ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1)))
+    if (d->exit == 0 && d->last == 0) return LTX_OK;
+    if (d->last != 0 && (d->exit < 1 || !ltxi_in(d->exit, d->last, ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1))))
         return ltxi_fail(log, LTX_E_ARG, -1, "draft.last", LTXI_S("out of range"), ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1), d->last);
     if (!ltxi_in(1, d->exit, steps - 1)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.exit", LTXI_S("out of range"), steps - 1, d->exit);
     if (draft_max < 1 || !ltxi_in(0, d->length, draft_max)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.length", LTXI_S("more than draft_max"), draft_max, d->length);
@@ -3030,35 +3030,37 @@ LTXI_FN void ltxi_draft_costs(const ltx_session *s, float *cost)
         if (i + 1 >= first) cost[i + 1 - first] = (float)((shallow + (double)s->draft_head.rows * row) / all) + s->desc.draft.row_cost * (float)(1.0 - shallow / all);
     }
 }
-/* The draft that row i's logits at an exit give: the token, and how probable the draft holds it. */
-LTXI_FN int32_t ltxi_draft_token(ltx_session *s, ltx_sampler *sampler, int32_t i, float *p)
+/* What row i's logits at an exit say: fills q [vocab], the draft's distribution, when sampling; returns how sure the draft is. */
+LTXI_FN ltxi_sure ltxi_draft_view(ltx_session *s, const ltx_sampler *sampler, int32_t i, float *q)
 {
     const float *logits = s->logits + (size_t)i * (size_t)s->model.vocab;
-    float *q = s->probs + (size_t)i * (size_t)s->model.vocab, *few = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
-    int32_t t, j, n = s->draft_head.rows, shortlist = s->model.n_draft_ids > 0;
-    if (sampler->temperature > 0) { /* the distribution is needed again when the token is judged */
-        ltxi_probabilities(s->m.k, sampler, logits, n, shortlist ? few : q, s->order);
-        if (shortlist) for (memset(q, 0, (size_t)s->model.vocab * 4), j = 0; j < n; j++) q[ltxi_draft_id(&s->model, j)] = few[j];
-        t = ltx_draw(q, s->model.vocab, ltx_random(sampler));
-        *p = q[t];
-        return t;
+    float *few = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
+    int32_t j, n = s->draft_head.rows, shortlist = s->model.n_draft_ids > 0;
+    ltxi_sure sure;
+    if (!(sampler->temperature > 0)) {
+        sure = ltxi_how_sure(s->m.k, logits, q, n);
     } else {
-        ltxi_sure sure = ltxi_how_sure(s->m.k, logits, q, n);
-        *p = sure.prob;
-        return shortlist ? ltxi_draft_id(&s->model, sure.token) : sure.token;
+        ltxi_probabilities(s->m.k, sampler, logits, n, shortlist ? few : q, s->order);
+        memset(&sure, 0, sizeof sure);
+        sure.prob = s->m.k->maximum(shortlist ? few : q, n);
+        if (shortlist) for (memset(q, 0, (size_t)s->model.vocab * 4), j = 0; j < n; j++) q[ltxi_draft_id(&s->model, j)] = few[j];
     }
+    if (shortlist) sure.token = ltxi_draft_id(&s->model, sure.token);
+    return sure;
 }
 /* Draft from row i's logits at an exit; 0 when it is not worth it there. Online rule: a draft pays while the chance that it is kept
-   is worth more than it costs, at the price that a token had so far; before the last exit it also has to be nearly certain. */
+   is worth more than it costs, at the price that a token had so far; before the last exit it also has to be nearly certain. The
+   decision must not look at the token that is drawn, or the tokens would no longer follow the draft's distribution. */
 LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t i, int32_t exit, int32_t is_last)
 {
-    float p, chance, price = s->round_cost / s->round_tokens;
-    int32_t t = ltxi_draft_token(s, round->sampler, i, &p), bin = ltxi_bin(p);
+    float *q = s->probs + (size_t)i * (size_t)s->model.vocab, chance, price = s->round_cost / s->round_tokens;
+    ltxi_sure sure = ltxi_draft_view(s, round->sampler, i, q);
+    int32_t bin = ltxi_bin(sure.prob);
     chance = s->hits[bin] / s->tries[bin];
-    if (s->desc.draft.stop > 0 ? p < s->desc.draft.stop : round->sure * chance * price < round->cost[exit] || (!is_last && chance < LTXI_SURE)) return 0;
+    if (s->desc.draft.stop > 0 ? sure.prob < s->desc.draft.stop : round->sure * chance * price < round->cost[exit] || (!is_last && chance < LTXI_SURE)) return 0;
     round->sure *= chance;
     round->spent += round->cost[exit];
-    round->token[i] = t;
+    round->token[i] = round->sampler->temperature > 0 ? ltx_draw(q, s->model.vocab, ltx_random(round->sampler)) : sure.token;
     round->bin[i] = (uint8_t)bin;
     round->exit[i] = (uint8_t)exit;
     return 1;

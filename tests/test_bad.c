@@ -224,7 +224,7 @@ static void bad_descriptors(void)
         BAD("draft_max", draft_max, ROWS), BAD("draft_max", draft_max, 100), BAD("threads", threads, -1), BAD("threads", threads, 1025), BAD("isa", isa, -1),
         BAD("isa", isa, LTX_ISA_COUNT), BAD("plan.fill", plan.fill, -1), BAD("plan.fill", plan.fill, 3), BAD("policy", policy.rule, -1),
         BAD("policy", policy.rule, LTX_EXIT_ASK), BAD("policy", policy.rule, LTX_EXIT_ASK + 1), BAD("policy", policy.threshold, 0x7fc00000),
-        BAD("draft.exit", draft.exit, -1), BAD("draft.exit", draft.exit, 5), BAD("draft.length", draft.exit, 2)};
+        BAD("draft.exit", draft.exit, -1), BAD("draft.exit", draft.exit, 5), BAD("draft.length", draft.exit, 2), BAD("draft.last", draft.last, 1)};
     kit_model *k = kit_make(&kit_small, 1);
     for (int i = 0; i < (int)(sizeof bad / sizeof bad[0]); i++) {
         ltx_session_desc d = base_desc();
@@ -452,11 +452,22 @@ static void bad_dimensions(void)
         memcpy((unsigned char *)&m + floats[i / 3], &bad_float[i % 3], 4);
         check_fails(&m, LTX_E_MODEL, "norm_eps, rope_theta, rope_scale or attn_scale", -1);
     }
+    for (int i = 0; i < 5; i++) { /* shortlists of drafts: ascending tokens */
+        unsigned char ids[12];
+        for (int j = 0; j < 3; j++) kit_put32(ids + 4 * j, (uint32_t)(10 + j));
+        if (i < 3) kit_put32(ids + 4, i == 0 ? 10 : i == 1 ? 61 : 0xffffffffu);
+        m = k->m;
+        m.draft_ids = i == 3 ? NULL : ids;
+        m.n_draft_ids = i == 4 ? 62 : 3;
+        check_fails(&m, LTX_E_MODEL, "draft_ids", i < 3 ? 1 : -1);
+        m.n_draft_ids = -1;
+        check_fails(&m, LTX_E_MODEL, "draft_ids", -1);
+    }
     m = k->m;
     m.layers = NULL;
     check_fails(&m, LTX_E_MODEL, "layers", -1);
     m = k->m;
-    memset(k->layers, 0, sizeof k->layers); /* the first layer has nothing to run */
+    memset(k->layers, 0, sizeof k->layers); /* no layer has anything to run */
     check_fails(&m, LTX_E_MODEL, "layers", 0);
     memset(&seen, 0, sizeof seen);
     kit_free(k);

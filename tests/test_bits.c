@@ -524,6 +524,28 @@ static void speculation_on_plans(const subject *sub)
     for (d.plan.fill = 0; d.plan.fill <= LTX_FILL_NONE; d.plan.fill++) drafts_of(sub->m, &d, d.plan.count, sub->heavy ? 9 : 2, 23);
 }
 
+/* Drafts that may go deeper, and drafts from a shortlist of tokens. */
+static void speculation_deeper(const subject *sub)
+{
+    unsigned char ids[16 * 4];
+    int32_t prompt[PROMPT], want[TEXT];
+    uint64_t state = (uint64_t)sub->m->vocab;
+    ltx_session_desc d = plain_desc();
+    ltx_model m = *sub->m;
+    kit_tokens(prompt, PROMPT, m.vocab, 25);
+    kit_session k = kit_open(&m, &d);
+    greedy(k.s, prompt, 1, want, &state);
+    kit_close(&k);
+    for (int i = 0; i < 16; i++) kit_put32(ids + i * 4, (uint32_t)(m.vocab / 16 * i + i % 3));
+    for (int c = 0; c < 8; c++) {
+        ltx_draft draft = kit_draft(1 + c % 2, 0, c & 2 ? 0.5f : 0, 0.01f);
+        draft.last = c & 1 ? m.n_layers - 1 : draft.exit + 1;
+        m.draft_ids = c & 4 ? ids : NULL;
+        m.n_draft_ids = c & 4 ? 16 : 0;
+        draft_like_plain(&m, d, draft, 16, prompt, want, state);
+    }
+}
+
 /* Draft, rewind into the middle of what it made, go on: like plain decoding from there. */
 static void speculation_and_rewind(const subject *sub)
 {
@@ -636,6 +658,7 @@ BOTH(rewind_among_deferred, 1)
 BOTH(rewind_always_deferred, 1)
 BOTH(speculation, KIT_SHIPPED)
 BOTH(speculation_on_plans, KIT_SHIPPED)
+BOTH(speculation_deeper, KIT_SHIPPED)
 BOTH(speculation_and_rewind, KIT_SHIPPED)
 BOTH(shared_scratch, 1)
 BOTH(dirty_memory, 1)
@@ -738,6 +761,7 @@ int main(int argc, char **argv)
     TEST(rewind_always_deferred_random); TEST(rewind_always_deferred_shipped);
     TEST(speculation_random); TEST(speculation_shipped);
     TEST(speculation_on_plans_random); TEST(speculation_on_plans_shipped);
+    TEST(speculation_deeper_random); TEST(speculation_deeper_shipped);
     TEST(speculation_and_rewind_random); TEST(speculation_and_rewind_shipped);
     TEST(shared_scratch_random); TEST(shared_scratch_shipped);
     TEST(dirty_memory_random); TEST(dirty_memory_shipped);
