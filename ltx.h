@@ -241,8 +241,9 @@ typedef struct ltx_model {
     ltx_mat head;          /* [vocab][dim]; absent = embed is used (tied)                        */
     const ltx_layer *layers; /* n_layers                                                         */
     uint32_t exits[LTX_MAX_LAYERS / 32]; /* bit l: trained to exit after layer l; all 0 = unknown */
-    const void *draft_ids; /* optional shortlist for drafts: n_draft_ids tokens as u32 (little-endian, any alignment), ascending. */
-    int32_t  n_draft_ids;  /* A frequent few hundred save most of the head that a draft costs; 0 = drafts use the whole head   */
+    const void *draft_ids; /* optional shortlist for drafts and screened gates: n_draft_ids tokens as u32 (little-endian, any */
+    int32_t  n_draft_ids;  /* alignment), ascending. A frequent few hundred save most of the head; sessions copy their rows of
+                              the head into the state block. 0 = none                            */
 } ltx_model;
 
 /* Check every tensor and dimension once, with a log event for the first thing that is wrong.
@@ -315,6 +316,9 @@ typedef struct ltx_policy {
     float        threshold;
     ltx_gate_fn *gate;      /* for LTX_EXIT_ASK                                                  */
     int32_t      want_logits; /* for LTX_EXIT_ASK: fill ltx_view.logits; costs a head            */
+    int32_t      screen;    /* 1: with LTX_EXIT_PROB, a gate first looks at the model's draft_ids alone and pays for the whole head only
+                               if their most probable token reaches the threshold among them. Saves most heads; a row whose best
+                               token is not on the list goes on. Without a list: no effect       */
     ltx_gate_fn *tap;       /* NULL = none; may answer LTX_GO or LTX_STOP                        */
     void        *user;      /* handed to both                                                    */
 } ltx_policy;
@@ -363,8 +367,7 @@ typedef struct ltx_session_desc {
                               all. The sequence may then be longer than the cache: ctx is ignored */
     int32_t    sinks;      /* with a window: the first `sinks` entries of each cache stay; they keep a distance of at most
                               sinks + window - 1 (StreamingLLM, arXiv 2309.17453)                */
-    int32_t    draft_max;  /* most drafted tokens a round, at most 64 and rows - 1; 0 = no speculation. With a shortlist in
-                              the model, its rows of the head are copied into the state block    */
+    int32_t    draft_max;  /* most drafted tokens a round, at most 64 and rows - 1; 0 = no speculation */
     int32_t    threads;    /* 0 = 1. Tasks a call is cut into, for pool or OpenMP                */
     ltx_plan   plan;       /* also decides which caches have memory: later plans may use those   */
     ltx_policy policy;
@@ -2229,7 +2232,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->storage = (int16_t *)ltxi_take(state, (size_t)s->n_caches, 2);
     s->caches = (ltxi_cache *)ltxi_take(state, (size_t)s->n_storage, sizeof *s->caches);
     s->full = (ltx_step *)ltxi_take(state, (size_t)s->model.n_layers, sizeof *s->full);
-    s->short_rows = (uint8_t *)ltxi_take(state, d->draft_max > 0 ? (size_t)s->model.n_draft_ids : 0, ltx_row_bytes(ltxi_head_of(&s->model)->type, s->model.dim));
+    s->short_rows = (uint8_t *)ltxi_take(state, (size_t)s->model.n_draft_ids, ltx_row_bytes(ltxi_head_of(&s->model)->type, s->model.dim));
     for (i = 0; i < s->n_storage; i++) ltxi_cache_place(cache, &s->kv, cache->base != NULL ? &s->caches[i] : &none);
     s->xn = (float *)ltxi_take(scratch, x, 4);
     s->att = (float *)ltxi_take(scratch, x, 4);
@@ -2358,7 +2361,6 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     int32_t i, next = 0;
     size_t bytes = ltx_row_bytes(ltxi_head_of(&s->model)->type, s->model.dim);
     s->draft_head = *ltxi_head_of(&s->model);
-    if (s->desc.draft_max == 0) s->model.n_draft_ids = 0;
     for (i = 0; i < s->model.n_draft_ids; i++) memcpy(s->short_rows + (size_t)i * bytes, (const uint8_t *)s->draft_head.data + (size_t)ltxi_draft_id(&s->model, i) * bytes, bytes);
     if (s->model.n_draft_ids > 0) { s->draft_head.data = s->short_rows; s->draft_head.rows = s->model.n_draft_ids; }
     for (i = 0; i < s->n_caches; i++) s->storage[i] = -1;
@@ -2670,12 +2672,27 @@ LTXI_FN void ltxi_leave(ltx_session *s, ltxi_row *r, int32_t step)
     if (s->desc.plan.fill == LTX_FILL_PROJECT) r->filling = 1;
     if (s->desc.plan.fill == LTX_FILL_NONE) r->pc = s->desc.plan.count;
 }
+/* Keep only those rows whose best shortlisted token reaches the threshold among the shortlist: for it, no more of the vocabulary can
+   make a larger probability. */
+LTXI_FN ltx_result ltxi_screen(ltx_session *s, int32_t *asked, int32_t *count)
+{
+    int32_t i, n = 0;
+    ltx_result r = ltxi_head(s, &s->draft_head, asked, *count);
+    if (r != LTX_OK) return r;
+    for (i = 0; i < *count; i++) {
+        const float *logits = s->logits + (size_t)s->rows[asked[i]].out * (size_t)s->model.vocab;
+        if (ltxi_how_sure(s->m.k, logits, s->probs, s->draft_head.rows).prob >= s->desc.policy.threshold) asked[n++] = asked[i];
+    }
+    *count = n;
+    return LTX_OK;
+}
 /* Gates after `step` for those rows of the batch that may leave here. */
 LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n, int32_t step)
 {
     int32_t *asked = s->batch + 2 * s->desc.rows, count = 0, i, answer;
     ltx_result r;
     for (i = 0; i < n; i++) if (s->rows[idx[i]].out >= 0 && !s->rows[idx[i]].decided) asked[count++] = idx[i];
+    if (s->desc.policy.screen && s->desc.policy.rule == LTX_EXIT_PROB && s->model.n_draft_ids > 0 && (r = ltxi_screen(s, asked, &count)) != LTX_OK) return r;
     if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, ltxi_head_of(&s->model), asked, count)) != LTX_OK) return r;
     for (i = 0; i < count; i++) {
         answer = ltxi_ask(s, &s->rows[asked[i]], step);

@@ -262,6 +262,7 @@ typedef struct bench {
 typedef struct setting {
     int32_t  rule, fill, first, every; /* gates after steps first, first + every, ... (0-based) */
     float    threshold;
+    int32_t  screen;                   /* gates look at the shortlist first      */
     int32_t  exit, length;             /* of a draft; length as in `lengths`                    */
     ltx_step steps[LTX_MAX_LAYERS];
 } setting;
@@ -342,7 +343,7 @@ static void use_setting(bench *b, ltx_session *s, setting *x)
     ltx_plan plan;
     ltx_policy policy;
     memset(&policy, 0, sizeof policy);
-    policy.rule = x->rule; policy.threshold = x->threshold;
+    policy.rule = x->rule; policy.threshold = x->threshold; policy.screen = x->screen;
     plan.steps = x->steps; plan.fill = x->fill;
     check(ltx_plan_full(&b->model, x->steps, LTX_MAX_LAYERS, &plan.count), "plan");
     check(ltx_plan_gates(x->steps, plan.count, x->first, x->every), "gates");
@@ -363,7 +364,7 @@ static void describe(const bench *b, const setting *x, record *r)
     static const char *const fills[] = { "project", "defer", "none" };
     char *out = r->text[GATES];
     int i, n = 0, last = 0;
-    snprintf(r->text[RULE], sizeof r->text[RULE], "%s", rules[x->rule]);
+    snprintf(r->text[RULE], sizeof r->text[RULE], "%s%s", rules[x->rule], x->screen ? " screened" : "");
     if (x->rule == LTX_EXIT_NEVER) return;
     snprintf(r->text[FILL], sizeof r->text[FILL], "%s", fills[x->fill]);
     if (x->rule != LTX_EXIT_ALWAYS) r->v[THRESHOLD] = (double)x->threshold;
@@ -659,9 +660,11 @@ static int timed_settings(const bench *b, setting *x)
     x[n++] = make_setting(LTX_EXIT_NEVER, 0, 0, 0, 0);
     x[n++] = make_setting(LTX_EXIT_ALWAYS, 0, LTX_FILL_NONE, b->layers * 5 / 6 - 1, b->layers); /* nobody reads what is above */
     x[n++] = make_setting(LTX_EXIT_ALWAYS, 0, LTX_FILL_NONE, b->layers * 2 / 3 - 1, b->layers);
-    for (p = 0; p < 2; p++) for (k = 0; k < 4; k++) for (fill = LTX_FILL_PROJECT; fill <= LTX_FILL_DEFER; fill++) {
-        x[n] = k == 0 ? most_gates(LTX_EXIT_PROB, 0, fill) : k == 1 ? few_gates(b, LTX_EXIT_PROB, 0, fill) :
-               k == 2 ? few_gates(b, LTX_EXIT_ENTROPY, 0, fill) : most_gates(LTX_EXIT_COSINE, 0, fill);
+    for (p = 0; p < 2; p++) for (k = 0; k < 6; k++) for (fill = LTX_FILL_PROJECT; fill <= LTX_FILL_DEFER; fill++) {
+        x[n] = k % 3 == 0 ? most_gates(k < 3 ? LTX_EXIT_PROB : LTX_EXIT_COSINE, 0, fill) : few_gates(b, k == 2 ? LTX_EXIT_ENTROPY : LTX_EXIT_PROB, 0, fill);
+        if (k > 3 && b->model.n_draft_ids == 0) continue;
+        if (k == 5) x[n] = make_setting(LTX_EXIT_PROB, 0, fill, b->layers / 2 - 1, 1);
+        x[n].screen = k > 3;
         x[n].threshold = (float)(fill == LTX_FILL_DEFER ? (double)x[n - 1].threshold : threshold_for(b, x[n], percent[p]));
         n++;
     }
@@ -675,7 +678,7 @@ static void times(bench *b)
     ltx_session *s = open_session(b, WAIT_ROWS, 1, 0);
     int n = timed_settings(b, x), i, k, heads;
     memset(sums, 0, sizeof sums);
-    for (i = 0; i < n; i++) sums[i].x = x[i].fill == LTX_FILL_PROJECT && i > 0 ? NULL : &x[i];
+    for (i = 0; i < n; i++) sums[i].x = (x[i].fill == LTX_FILL_PROJECT && i > 0) || x[i].screen ? NULL : &x[i]; /* replayed exits know neither */
     interleave(b, s, x, n, score, sums, t, "time of exits");
     for (i = 0; i < n; i++) {
         record *r = add_record(T_TIME, b->name);

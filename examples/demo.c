@@ -90,6 +90,7 @@ static void set_mode(const stage *g, int mode)
     ltx_draft draft = { 0 };
     if (mode == EARLY) {
         policy.rule = LTX_EXIT_PROB;
+        policy.screen = 1;
         policy.threshold = g->scene->threshold;
     }
     if (mode == DRAFT) draft = g->scene->draft;

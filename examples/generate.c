@@ -166,6 +166,7 @@ static bool parse_exit(const option *o, const char *text)
         const size_t n = strlen(names[i]);
         if (strncmp(text, names[i], n) != 0) continue;
         policy->rule = LTX_EXIT_PROB + i;
+        policy->screen = 1; /* a gate that would not open costs a shortlist, not a head */
         return real(text + n, 0, i == 2 ? 100 : 1, &policy->threshold);
     }
     return false;
