@@ -4,22 +4,26 @@
    >>manual     what it is, how to use it, words, memory, threads, errors, same bits, limits
    >>config     macros that you may define before the include
    >>api        public types and functions, each documented where it stands
-   >>platform   implementation: compiler, byte order, fused multiply-add, checked sizes, arena, log
-   >>formats    implementation: number formats, one row of traits each
-   >>vector     implementation: instruction sets: sixteen lanes, a dozen operations per set
-   >>functions  implementation: exp, log, tanh, sine and cosine, activations
-   >>matrix     implementation: matrix products, threads
-   >>norms      implementation: norms, rope, softmax
-   >>cache      implementation: keys and values, windows, rewind
-   >>attention  implementation: scores, softmax, values
-   >>model      implementation: the check of a model at the door
-   >>session    implementation: layout of the three blocks, init
-   >>engine     implementation: rows through steps, gates
-   >>plans      implementation: building plans
-   >>decode     implementation: eval, decode, self-speculation
-   >>gguf       implementation: reading GGUF images
-   >>vocab      implementation: tokenizer
-   >>sampling   implementation: probabilities, seeded draws
+   The implementation; each section calls only sections above it:
+   >>platform   compiler, byte order, fused multiply-add, checked sizes, arena, log
+   >>formats    number formats, one row of traits each
+   >>vector     instruction sets: sixteen lanes, a dozen operations per set
+   >>functions  exp, log, tanh, sine and cosine, activations
+   >>matrix     kernels of matrix products
+   >>norms      kernels of norms, rope, softmax, attention
+   >>kernels    the table of kernels, choice of a set, threads
+   >>products   the driver of matrix products
+   >>cache      keys and values, windows, rewind
+   >>attention  scores, softmax, values
+   >>sampling   what logits say, probabilities, seeded draws
+   >>model      the check of a model at the door
+   >>session    layout of the three blocks, init, checks of plans
+   >>engine     rows through steps, gates
+   >>plans      building and switching plans
+   >>decode     eval, decode, self-speculation
+   >>gguf       reading GGUF images
+   >>vocab      tokenizer
+   >>tensors    public tensor operations
 
    ==== >>manual ============================================================================================
 
@@ -51,8 +55,8 @@
      layer      index 0..n_layers-1 of a block of weights: an attention branch and an ffn branch
      step       one entry of a plan: which layer, which of its branches
      plan       array of steps; full depth, dropped layers, looped layers are plans
-     depth      how many steps of its plan a row ran before its logits were read. "Exit after step i" means that
-                steps 0..i ran: depth i+1. In a plan of all layers a step is a layer.
+     depth      how many steps of the plan lay behind a row when its logits were read, skipped ones included. "Exit after
+                step i" is depth i+1. In a plan of all layers a step is a layer.
      gate       the point after a step where a row may go on, skip steps or leave
      fill       what happens to the keys and values of the layers that a row did not run
      cache      keys and values of the earlier positions, one per attention step; a slot holds one position
@@ -69,7 +73,8 @@
                        (CALM, arXiv 2207.07061). Costs two small products per layer, never comes back.
      LTX_FILL_DEFER    the row waits in its exit state; the missing layers run as one batch when a later row goes
                        deeper. Exact: what is in the cache is what full depth would have put there (EE-LLM, LayerSkip).
-                       Wants ltx_session_desc.rows of 8 or more.
+                       Wants ltx_session_desc.rows of 8 or more. Inside one batch an early row rides along with later ones that go
+                     deeper, so it saves only when tokens come one at a time.
      LTX_FILL_NONE     nothing is stored, later rows attend without that position (mixture of depths).
      A layer whose attention is not in the plan at all has no cache (LLM-Drop, arXiv 2406.15786).
 
@@ -78,28 +83,34 @@
      and an ..._init that takes them. Exactly that many bytes work, one fewer is LTX_E_MEM. Blocks are borrowed until
      you stop using the object; there is nothing to free. A session takes three blocks, because firmware puts them in
      different memories: state (rows, hidden vectors, counters), cache (keys, values, positions), scratch (only used during a
-     call; sessions that never run at the same time may share it). Weights are never copied and never written.
-     The stack need is below 8 KB.
+     call; sessions that never run at the same time may share it). Weights are never copied (but for a
+     shortlist, see ltx_model.draft_ids) and never written. The stack need is below 8 KB, measured at -O1 and above.
 
    THREADS
      A model and a vocab are read-only after init; any number of sessions may use them at once. A session belongs to
-     one thread at a time. One call uses several threads through ltx_pool (your own), else through OpenMP when the
-     implementation was compiled with it, else none. The number of threads never changes a bit of the result.
+     one thread at a time. With ltx_session_desc.threads above 1 a call is cut into that many tasks, which run in ltx_pool
+     (your own), else in OpenMP when the implementation was compiled with it, else one after the other. The number of
+     threads never changes a bit of the result. Callbacks run on the calling thread and must not call functions of the
+     same session.
 
    ERRORS
-     Every call that can fail returns an ltx_result; outputs are untouched on failure, and the session is as it was
-     before the call. ltx_log, where a descriptor has one, gets an event that names the object and the two numbers
-     which disagree. The library never prints, aborts or exits. NaN weights or hidden vectors surface as LTX_E_NAN.
+     Every call that can fail returns an ltx_result; outputs are untouched on failure, and the sequence in the session is
+     as it was before the call: the next logits are those of an undisturbed run. (Exceptions: with a window, whole pieces
+     of a long prompt may stay, see ltx_eval; waiting rows may have been brought forward; statistics keep counting.)
+     ltx_log, where a descriptor has one, gets an event that names the object and the two numbers which disagree. The
+     library never prints, aborts or exits. Pointers must not be NULL except where it is said. NaN weights or hidden
+     vectors surface as LTX_E_NAN where logits are read; a call that asks for none does not notice them: rewind then.
 
    SAME BITS
      Sums have a fixed order (sixteen chains for float products and norms, one chain of exact integer blocks for
      quantized products), multiply-adds are explicit, exp, log, tanh, sin and cos are our own. So logits are equal bit for
      bit on every target, instruction set, compiler, optimization level, thread count, batch size and split of the
      prompt. -ffast-math would break this and is refused (see LTX_ALLOW_FAST_MATH), as is x87 arithmetic; a host thread
-     that flushes denormals to zero is refused at init with LTX_E_HOST.
+     that flushes denormals to zero is refused at init with LTX_E_HOST (threads of your pool have to keep denormals, too).
 
    IT DOES NOT train, load files (read or map them yourself), download, draw from the system's random numbers, or run
-   encoder models yet. Dimensions up to LTX_MAX_DIM, LTX_MAX_LAYERS layers, LTX_MAX_STEPS steps.
+   encoder models, experts or scaled rope other than linear and by factors (such models are refused). Dimensions up to
+   LTX_MAX_DIM, heads up to LTX_MAX_HEAD wide, LTX_MAX_LAYERS layers, LTX_MAX_STEPS steps, LTX_MAX_TOKENS positions.
 */
 
 #ifndef LTX_H
@@ -113,8 +124,8 @@
    LTX_NO_SPECULATION      leave out self-speculation (ltx_decode then makes one token a call)
    LTX_NO_X86              leave out the AVX2 and AVX-512 kernels
    LTX_NO_OPENMP           no OpenMP even if the compiler has it switched on
-   LTX_NO_STRINGS          no texts in log events (ids stay), no names
-   LTX_ALLOW_FAST_MATH     accept -ffast-math and flushed denormals, giving up the promise of same bits        */
+   LTX_NO_STRINGS          no explaining texts in log events (names and numbers stay), no names of results, formats and sets
+   LTX_ALLOW_FAST_MATH     accept -ffast-math and flushed denormals, giving up the promise of same bits and LTX_E_NAN   */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -136,9 +147,10 @@
 #endif
 
 #define LTX_MAX_DIM    (1 << 20) /* largest vocabulary, width or ffn width, elements */
+#define LTX_MAX_HEAD   256       /* largest head_dim                                        */
 #define LTX_MAX_LAYERS 256
 #define LTX_MAX_STEPS  1024
-#define LTX_MAX_TOKENS (1 << 22) /* largest position; rope angles are exact to a few ulp up to here */
+#define LTX_MAX_TOKENS (1 << 22) /* positions 0 .. this - 1: rope angles are exact to a few ulp so far */
 
 #ifdef __cplusplus
 extern "C" {
@@ -153,7 +165,7 @@ typedef enum ltx_result {
     LTX_E_MEM = -2,     /* a block is too small or misaligned: see the ..._need functions       */
     LTX_E_MODEL = -3,   /* model or image truncated, corrupt or inconsistent                    */
     LTX_E_ABSENT = -4,  /* well-formed, but this build or machine lacks the format, architecture or instruction set */
-    LTX_E_FULL = -5,    /* no room in the cache or in an output array; session unchanged        */
+    LTX_E_FULL = -5,    /* no room in the cache or in an output array; also the end of an iteration */
     LTX_E_STOPPED = -6, /* a callback said stop; session as before the call                     */
     LTX_E_NAN = -7,     /* logits are not finite; session as before the call                    */
     LTX_E_HOST = -8     /* the calling thread flushes denormals to zero: switch that off        */
@@ -221,7 +233,8 @@ typedef enum ltx_rope { LTX_ROPE_INTERLEAVED = 0, /* pairs (2i, 2i+1): Llama in 
 typedef enum ltx_act { LTX_ACT_SILU = 0, LTX_ACT_GELU = 1 /* tanh form */, LTX_ACT_RELU = 2 } ltx_act;
 
 /* A model: dimensions, switches, views of weights. May be a `static const` object, may be filled by ltx_gguf_init or by
-   your own code. Everything it points to must outlive the sessions made from it. Where 0 has a meaning it is given. */
+   your own code. The struct is copied into each session; what it points to (layers, weights) must outlive the sessions. Where 0
+   has a meaning it is given. */
 typedef struct ltx_model {
     int32_t dim, n_layers, n_heads;
     int32_t n_kv_heads;    /* 0 = n_heads; divides n_heads                                       */
@@ -240,7 +253,8 @@ typedef struct ltx_model {
     ltx_mat out_norm;      /* [dim]: final norm, used at every exit                              */
     ltx_mat head;          /* [vocab][dim]; absent = embed is used (tied)                        */
     const ltx_layer *layers; /* n_layers                                                         */
-    uint32_t exits[LTX_MAX_LAYERS / 32]; /* bit l: trained to exit after layer l; all 0 = unknown */
+    uint32_t exits[LTX_MAX_LAYERS / 32]; /* bit l: trained to exit after layer l; all 0 = unknown. A hint for where
+                              you may put gates; the library does not read it */
     const void *draft_ids; /* optional shortlist for drafts and screened gates: n_draft_ids tokens as u32 (little-endian, any */
     int32_t  n_draft_ids;  /* alignment), ascending. A frequent few hundred save most of the head; sessions copy their rows of
                               the head into the state block. 0 = none                            */
@@ -266,7 +280,7 @@ typedef struct ltx_step {
 typedef enum ltx_fill { LTX_FILL_PROJECT = 0, LTX_FILL_DEFER = 1, LTX_FILL_NONE = 2 } ltx_fill; /* see the manual */
 
 typedef struct ltx_plan {
-    const ltx_step *steps; /* NULL = every layer once, no gates; borrowed: lives as long as the session uses it */
+    const ltx_step *steps; /* NULL = every layer once, no gates. Borrowed: must live, unchanged, as long as the session uses it */
     int32_t         count; /* 1..LTX_MAX_STEPS                                                   */
     int32_t         fill;  /* ltx_fill                                                           */
 } ltx_plan;
@@ -277,7 +291,7 @@ typedef struct ltx_plan {
    repeat: runs steps first..last `times` times in all instead of once; the copies get caches of their own, numbered upward
            from the highest used. LTX_E_FULL if cap is too small. (looped and recursive models)
    gates:  puts a gate after steps first, first + every, ... (0-based, before the last step) and removes all others; every 0 = none.
-   All return LTX_E_ARG for a layer or range that is not there, and then change nothing. */
+   All return LTX_E_ARG for a layer, range or first gate that is not there, and then change nothing. */
 LTX_API ltx_result ltx_plan_full(const ltx_model *model, ltx_step *steps, int32_t cap, int32_t *count);
 LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer, int32_t branches);
 LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count, int32_t first, int32_t last, int32_t times);
@@ -309,7 +323,7 @@ enum { LTX_GO = 0, LTX_STOP = -1, LTX_LEAVE = 0x7fffffff }; /* answers; n > 0 = 
 typedef int32_t ltx_gate_fn(void *user, const ltx_view *view);
 
 /* The gate is asked only for rows whose logits the caller wants (in ltx_eval of a prompt: the last one), at steps with
-   .gate set. The tap is called for every row after every step; when it says LTX_STOP the rest of the batch is still shown, then the call ends. A row that skips steps has its keys and values projected
+   .gate set. The tap is called for every row after every step that it ran; when it says LTX_STOP the rest of the batch is still shown, then the call ends. A row that skips steps has its keys and values projected
    (LTX_FILL_PROJECT and _DEFER) or left out (LTX_FILL_NONE); a row that leaves is treated by the plan's fill. */
 typedef struct ltx_policy {
     int32_t      rule;      /* ltx_rule                                                          */
@@ -368,7 +382,7 @@ typedef struct ltx_session_desc {
     int32_t    sinks;      /* with a window: the first `sinks` entries of each cache stay; they keep a distance of at most
                               sinks + window - 1 (StreamingLLM, arXiv 2309.17453)                */
     int32_t    draft_max;  /* most drafted tokens a round, at most 64 and rows - 1; 0 = no speculation */
-    int32_t    threads;    /* 0 = 1. Tasks a call is cut into, for pool or OpenMP                */
+    int32_t    threads;    /* tasks a call is cut into, for pool or OpenMP, at most 1024; 0 = 1: no threads even with a pool */
     ltx_plan   plan;       /* also decides which caches have memory: later plans may use those   */
     ltx_policy policy;
     ltx_draft  draft;
@@ -381,8 +395,8 @@ typedef struct ltx_session ltx_session; /* lives in the state block */
 typedef struct ltx_session_needs { ltx_need state, cache, scratch; } ltx_session_needs;
 typedef struct ltx_session_mems  { ltx_mem  state, cache, scratch; } ltx_session_mems;
 
-/* Sizes depend only on model dimensions and desc, not on this machine (isa AUTO included): ask on the desk for the device.
-   Needs of a 32-bit target differ by the size of pointers. */
+/* Sizes depend only on model dimensions and desc, not on this machine's processor or threads. Ask on the desk for the device: cache and
+   scratch are the same on every target; state holds pointers, so a 32-bit target needs a little less. init takes the same desc. */
 LTX_API ltx_result ltx_session_need(const ltx_model *model, const ltx_session_desc *desc, ltx_session_needs *out);
 LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_desc *desc, const ltx_session_mems *mem, ltx_session **out);
 /* The descriptor with every default filled in. */
@@ -399,7 +413,7 @@ LTX_API int32_t ltx_position(const ltx_session *s);
    (with a window: earlier pieces of `rows` tokens may stay, see ltx_position). */
 LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count, const float **logits);
 
-/* The general form. */
+/* The general form; out may be NULL. Errors as ltx_eval; both arrays are valid as long as its logits, NULL if none were asked for. */
 typedef struct ltx_batch {
     const int32_t *tokens; /* [count], or NULL and                                               */
     const float   *embeds; /* [count][dim] hidden vectors to start from                          */
@@ -415,11 +429,12 @@ LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *batch, ltx_ou
 /* Forget all positions >= position. LTX_E_ARG if that is negative or ahead, or, with a window, more than `rows` tokens behind the
    furthest position reached so far. Rewind to 0 always works: a new sequence. */
 LTX_API ltx_result ltx_rewind(ltx_session *s, int32_t position);
-/* Run the missing layers of all waiting rows now (LTX_FILL_DEFER). */
+/* Run the missing layers of all waiting rows now (LTX_FILL_DEFER). LTX_E_STOPPED if a tap says so: the rest waits on. */
 LTX_API ltx_result ltx_flush(ltx_session *s);
 
-/* Change plan, policy or draft between calls. A plan is checked here and flushes waiting rows first; LTX_E_ARG if it is
-   inconsistent or wants a cache that the session has no memory for. */
+/* Change plan, policy or draft between calls. A plan is checked here and flushes waiting rows first (and fails as ltx_flush does);
+   LTX_E_ARG if it is inconsistent, wants a cache that the session has no memory for, or is too short for the draft. Positions that
+   were run without a layer have no keys in that layer's cache later on. */
 LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan);
 LTX_API ltx_result ltx_set_policy(ltx_session *s, const ltx_policy *policy);
 LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft);
@@ -444,7 +459,7 @@ LTX_API void ltx_stats_reset(ltx_session *s);
 /* How to choose a token. All zero = greedy: the largest logit, lowest token first. Order: softmax(logits / temperature), then
    top_k, top_p, min_p on those probabilities, then one draw. */
 typedef struct ltx_sampler {
-    float    temperature; /* 0 = greedy                                                          */
+    float    temperature; /* below 1e-6 = greedy                                                 */
     int32_t  top_k;       /* keep the k most probable; 0 = all                                   */
     float    top_p;       /* keep the smallest set with at least this much probability; 0 or 1 = all  */
     float    min_p;       /* drop what is less probable than min_p times the most probable       */
@@ -463,7 +478,11 @@ typedef struct ltx_token {
 /* Feed `token` (the one chosen last, not yet in the sequence) and get the next ones: one, or with speculation up to
    length + 1. out[*count - 1] is not yet in the sequence: pass it to the next call. Loop:
        ltx_eval(s, prompt, n, &logits); ltx_sample(s, &sampler, logits, &t);
-       for (;;) { use t; ltx_decode(s, &sampler, t, out, cap, &n); use out[0..n-2]; t = out[n-1].id; }
+       while (t is not the end of the text) {
+           use t;
+           if (ltx_decode(s, &sampler, t, out, cap, &n) != LTX_OK) break;
+           use out[0..n-2], which may hold the end of the text; t = out[n-1].id;
+       }
    cap >= 1 limits the round. LTX_E_FULL when the cache has no place for `token`. Exits of the policy apply to plain
    decoding; with speculation the policy's rule is not asked, and the plan's fill must not matter: all rows run to the end. */
 LTX_API ltx_result ltx_decode(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count);
@@ -576,7 +595,8 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 #include <math.h>
 #include <string.h>
 
-#if defined(__FAST_MATH__) && !defined(LTX_ALLOW_FAST_MATH)
+#if !defined(LTX_ALLOW_FAST_MATH) && (defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) \
+    || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__))
 #error "ltx.h: -ffast-math changes results; compile this file without it or define LTX_ALLOW_FAST_MATH"
 #endif
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && !defined(LTX_ALLOW_FAST_MATH)
@@ -612,12 +632,6 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 #define LTXI_X86 1
 #include <cpuid.h>
 #include <immintrin.h>
-#endif
-
-#if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-#define LTXI_BIG_ENDIAN 1
-#endif
 #endif
 
 LTXI_FN uint32_t ltxi_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
@@ -670,6 +684,13 @@ LTXI_FN void *ltxi_take(ltxi_arena *a, size_t count, size_t elem)
     size_t at = a->used, bytes = ltxi_add(ltxi_mul(count, elem), LTXI_ALIGN - 1);
     a->used = bytes == SIZE_MAX ? SIZE_MAX : ltxi_add(at, bytes / LTXI_ALIGN * LTXI_ALIGN);
     return a->base == NULL ? NULL : (void *)(a->base + at);
+}
+LTXI_FN ltx_result ltxi_need_of(const ltxi_arena *a, ltx_need *out) /* LTX_E_ARG if the size does not fit into size_t */
+{
+    if (a->used == SIZE_MAX) return LTX_E_ARG;
+    out->size = a->used;
+    out->align = LTXI_ALIGN;
+    return LTX_OK;
 }
 LTXI_FN ltx_result ltxi_block_ok(const ltx_need *need, const ltx_mem *mem)
 {
@@ -1141,7 +1162,7 @@ LTXI_FN float ltxi_log(float x)
 }
 
 /* ==== >>matrix ============================================================================================
-   Owns products of weight matrices with rows of activations, and the cutting of work for threads. May call: platform, formats, vector.
+   Owns the kernels of products of weight matrices with rows of activations. May call: platform, formats, vector.
 
    The unit of work is a tile: sixteen output rows of one matrix, `ld` bytes apart, times up to LTXI_TILE rows of activations. A kernel
    writes out[row of activations][16].
@@ -1400,7 +1421,7 @@ LTXI_AVX512_TILE(q4_0, LTXI_Q4_BYTES, 8)
 #endif /* LTXI_X86 */
 
 /* ==== >>norms =============================================================================================
-   Owns norms, rope, the sums and exponentials of softmax, element-wise helpers. May call: platform, vector, functions.  */
+   Owns the kernels of norms, rope, softmax and attention, and element-wise helpers. May call: platform, vector, functions.  */
 
 #define LTXI_NORMS(S) \
 LTXI_T_##S float ltxi_##S##_dot(const float *a, const float *b, int32_t n) /* sixteen chains */ \
@@ -1536,7 +1557,9 @@ LTXI_T_##S void ltxi_##S##_halve(const float *x, int32_t n, uint8_t *out) /* wri
     for (i = 0; i < n; i += 16) ltxi_##S##_sth(out + (size_t)i * 2, ltxi_##S##_get(x + i, n - i)); \
 }
 
-/* ---- the table of kernels ---- */
+/* ==== >>kernels ===========================================================================================
+   Owns the table of kernels, the choice of an instruction set, threads. May call: everything above.            */
+
 typedef struct ltxi_kernels {
     ltxi_tile_fn *tile[LTXI_TYPES]; /* as ltxi_traits */
     float (*quantize)(const float *x, int32_t n, int8_t *q, int32_t *sum);
@@ -1632,6 +1655,15 @@ LTXI_FN void ltxi_parallel(const ltx_pool *pool, ltx_task *task, void *arg, int3
     for (i = 0; i < count; i++) task(arg, i);
 }
 
+LTXI_FN void ltxi_rmsnorm(const ltxi_kernels *k, const float *x, const void *w, int32_t n, float eps, float *y)
+{
+    float mean = k->dot(x, x, n) / (float)n;
+    k->norm(x, 1.0f / sqrtf(mean + eps), (const uint8_t *)w, n, y);
+}
+
+/* ==== >>products ==========================================================================================
+   Owns the driver of matrix products: which tiles, which threads, where results go. May call: formats, kernels. */
+
 /* What a product needs besides its operands. */
 typedef struct ltxi_machine {
     const ltxi_kernels *k;
@@ -1661,7 +1693,7 @@ typedef struct ltxi_product {
     const ltxi_machine *m;
     const ltxi_acts *x;
     const ltxi_job *jobs;
-    int32_t n_jobs, rows, tiles, parts;
+    int32_t rows, tiles, parts;
 } ltxi_product;
 
 LTXI_FN int32_t ltxi_tiles_of(const ltx_mat *w) { return (w->rows + LTXI_LANES - 1) / LTXI_LANES; }
@@ -1709,7 +1741,7 @@ LTXI_FN void ltxi_multiply(ltxi_machine *m, const ltxi_acts *x, int32_t rows, co
     ltxi_product p;
     double work = 0;
     int32_t j;
-    p.m = m; p.x = x; p.jobs = jobs; p.n_jobs = n_jobs; p.rows = rows; p.tiles = 0;
+    p.m = m; p.x = x; p.jobs = jobs; p.rows = rows; p.tiles = 0;
     for (j = 0; j < n_jobs; j++) {
         p.tiles += ltxi_tiles_of(jobs[j].w);
         work += (double)jobs[j].w->rows * (double)jobs[j].w->cols * (double)rows;
@@ -1780,7 +1812,7 @@ LTXI_FN void ltxi_cache_place(ltxi_arena *a, const ltxi_kv *kv, ltxi_cache *c)
     c->n = 0;
 }
 
-/* n floats of one head to the cache's format in out; returns the scale (int8). */
+/* kv->dim floats of one head to the cache's format in out; returns the scale (int8). */
 LTXI_FN float ltxi_kv_encode(const ltxi_kernels *k, const ltxi_kv *kv, const float *x, uint8_t *out)
 {
     int32_t sum;
@@ -1789,14 +1821,14 @@ LTXI_FN float ltxi_kv_encode(const ltxi_kernels *k, const ltxi_kv *kv, const flo
     else memcpy(out, x, (size_t)kv->dim * 4);
     return 1.0f;
 }
-enum { LTXI_MAX_HEAD = 512 }; /* largest head_dim: bounds two stack buffers */
 /* Append one position: k and v [heads][dim]; returns the entry. `temp` is fully written up to pad elements. */
 LTXI_FN int32_t ltxi_append(const ltxi_kernels *kern, const ltxi_kv *kv, ltxi_cache *c, int32_t position, const float *k, const float *v)
 {
     int32_t slot = ltxi_slot(kv, c->n), h, i, b = kv->bytes;
-    uint8_t temp[LTXI_MAX_HEAD * 4];
+    uint8_t temp[LTX_MAX_HEAD * 4];
     memset(temp, 0, (size_t)(kv->pad * b));
     for (h = 0; h < kv->heads; h++) {
+        if (slot == c->n && slot % 16 == 0) memset(ltxi_keys(kv, c, h, slot), 0, (size_t)(16 * kv->dim * b)); /* scores of a panel are computed whole */
         uint8_t *key = ltxi_keys(kv, c, h, slot & ~15) + (size_t)(slot & 15) * (size_t)b;
         size_t at = (size_t)h * (size_t)kv->slots + (size_t)slot;
         float s = ltxi_kv_encode(kern, kv, k + (size_t)h * (size_t)kv->dim, temp);
@@ -1829,7 +1861,7 @@ LTXI_FN int32_t ltxi_first_visible(const ltxi_kv *kv, const ltxi_cache *c, int32
    Owns scores, softmax, values over a cache. Per query: score = q . k, one chain over the head; maximum; exponentials and their sum
    (sixteen chains over the attended entries in ascending order); values, one chain over the entries per element; times 1 / sum.
    Work is cut into jobs of one kv head times up to LTXI_QROWS rows, which share the reading and widening of keys and values.
-   May call: platform, vector, norms, cache, threads.                                                           */
+   May call: platform, kernels, cache.                                                           */
 
 enum { LTXI_QROWS = 8, LTXI_CHUNK = 64 }; /* rows of a job; slots widened at a time */
 
@@ -1968,6 +2000,110 @@ LTXI_FN void ltxi_attend(ltxi_attention *a)
     ltxi_parallel(&a->m->pool, ltxi_attend_task, a, a->parts);
 }
 
+/* ==== >>sampling ==========================================================================================
+   Owns what logits say, probabilities, filters, the seeded generator. May call: platform, functions, kernels.   */
+
+LTXI_FN int32_t ltxi_argmax(const ltxi_kernels *k, const float *x, int32_t n) /* lowest index of the maximum */
+{
+    float m = k->maximum(x, n);
+    int32_t i;
+    for (i = 0; i < n - 1 && x[i] != m; i++) { }
+    return i;
+}
+/* What a row's logits say: largest probability, its lead over the second, entropy in nats. probs [vocab] is scratch. */
+typedef struct ltxi_sure { float prob, margin, entropy; int32_t token; } ltxi_sure;
+LTXI_FN ltxi_sure ltxi_how_sure(const ltxi_kernels *k, const float *logits, float *probs, int32_t n)
+{
+    ltxi_sure r;
+    float max, second, sum, weighted;
+    r.token = ltxi_argmax(k, logits, n);
+    memcpy(probs, logits, (size_t)n * 4);
+    max = logits[r.token];
+    sum = k->expsum(probs, max, n, &weighted);
+    probs[r.token] = 0.0f;
+    second = k->maximum(probs, n);
+    r.prob = 1.0f / sum;
+    r.margin = (1.0f - second) / sum;
+    r.entropy = ltxi_log(sum) - weighted / sum;
+    return r;
+}
+
+LTX_API float ltx_random(ltx_sampler *sampler) /* splitmix64: Steele, Lea, Flood, 2014 */
+{
+    uint64_t z = sampler->state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return (float)(z >> 40) * 5.9604644775390625e-8f;
+}
+LTX_API int32_t ltx_draw(const float *probs, int32_t n, float u)
+{
+    int32_t i, last = 0;
+    float sum = 0;
+    for (i = 0; i < n; i++) if (probs[i] > 0) {
+        sum += probs[i];
+        last = i;
+        if (u < sum) return i;
+    }
+    return last; /* rounding left a rest */
+}
+
+LTXI_FN int ltxi_is_greedy(const ltx_sampler *s) { return !(s->temperature > 1e-6f); } /* 1 / temperature stays finite */
+
+/* Binary heap of token ids, most probable on top, lower id first among equals. */
+LTXI_FN int ltxi_before(const float *p, int32_t a, int32_t b) { return p[a] > p[b] || (!(p[b] > p[a]) && a < b); }
+LTXI_FN void ltxi_sift(const float *p, int32_t *heap, int32_t n, int32_t i)
+{
+    int32_t child, id = heap[i];
+    while ((child = 2 * i + 1) < n) {
+        if (child + 1 < n && ltxi_before(p, heap[child + 1], heap[child])) child++;
+        if (ltxi_before(p, id, heap[child])) break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = id;
+}
+/* Zero what top_k, top_p and min_p exclude: pop the most probable until one of them says enough. Returns the mass kept. */
+LTXI_FN float ltxi_filter(const ltx_sampler *f, float *p, int32_t n, int32_t *heap)
+{
+    int32_t i, left = n, kept = 0;
+    float mass = 0, least, top_p = f->top_p > 0 ? f->top_p : 1.0f;
+    for (i = 0; i < n; i++) heap[i] = i;
+    for (i = n / 2 - 1; i >= 0; i--) ltxi_sift(p, heap, n, i);
+    least = p[heap[0]] * f->min_p;
+    while (left > 0 && (f->top_k <= 0 || kept < f->top_k) && !(top_p < 1.0f && mass >= top_p) && !(kept > 0 && p[heap[0]] < least)) {
+        int32_t top = heap[0];
+        mass += p[top];
+        kept++;
+        heap[0] = heap[--left];
+        ltxi_sift(p, heap, left, 0);
+        heap[left] = top;
+    }
+    for (i = 0; i < left; i++) p[heap[i]] = 0.0f;
+    return mass;
+}
+LTXI_FN void ltxi_probabilities(const ltxi_kernels *k, const ltx_sampler *f, const float *logits, int32_t n, float *probs, int32_t *order)
+{
+    float mass;
+    int32_t best = ltxi_argmax(k, logits, n);
+    if (ltxi_is_greedy(f)) {
+        memset(probs, 0, (size_t)n * 4);
+        probs[best] = 1.0f;
+        return;
+    }
+    memcpy(probs, logits, (size_t)n * 4);
+    k->mulv(probs, NULL, 1.0f / f->temperature, n);
+    k->mulv(probs, NULL, 1.0f / k->expsum(probs, probs[best], n, NULL), n);
+    if (f->top_k <= 0 && !(f->top_p > 0 && f->top_p < 1.0f) && !(f->min_p > 0)) return;
+    mass = ltxi_filter(f, probs, n, order);
+    k->mulv(probs, NULL, 1.0f / mass, n);
+}
+LTX_API void ltx_probabilities(int32_t isa, const ltx_sampler *sampler, const float *logits, int32_t n, float *probs, int32_t *order)
+{
+    int32_t best = ltxi_isa_best(isa);
+    ltxi_probabilities(ltxi_kernels_of(best < 0 ? LTX_ISA_SCALAR : best), sampler, logits, n, probs, order);
+}
+
 /* ==== >>model =============================================================================================
    Owns the check of a model at the door and its defaults; after it the hot path has no failure. May call: platform, formats.  */
 
@@ -1978,10 +2114,10 @@ LTXI_FN void ltxi_model_defaults(ltx_model *m)
     if (m->ctx == 0) m->ctx = 512;
     if (m->rope_dims == 0) m->rope_dims = m->head_dim;
     if (m->rope_pairs == LTX_ROPE_NONE) m->rope_dims = 0;
-    if (!(m->norm_eps > 0 || m->norm_eps < 0)) m->norm_eps = 1e-5f;
-    if (!(m->rope_theta > 0 || m->rope_theta < 0)) m->rope_theta = 10000.0f;
-    if (!(m->rope_scale > 0 || m->rope_scale < 0)) m->rope_scale = 1.0f;
-    if (!(m->attn_scale > 0 || m->attn_scale < 0)) m->attn_scale = m->head_dim > 0 ? 1.0f / sqrtf((float)m->head_dim) : 1.0f;
+    if (m->norm_eps == 0) m->norm_eps = 1e-5f;
+    if (m->rope_theta == 0) m->rope_theta = 10000.0f;
+    if (m->rope_scale == 0) m->rope_scale = 1.0f;
+    if (m->attn_scale == 0) m->attn_scale = m->head_dim > 0 ? 1.0f / sqrtf((float)m->head_dim) : 1.0f;
 }
 LTXI_FN const ltx_mat *ltxi_head_of(const ltx_model *m) { return m->head.data != NULL ? &m->head : &m->embed; }
 LTXI_FN int32_t ltxi_draft_id(const ltx_model *m, int32_t i) { return (int32_t)ltxi_u32((const uint8_t *)m->draft_ids + (size_t)i * 4); }
@@ -2018,6 +2154,8 @@ LTXI_FN ltx_result ltxi_check_layer(const ltx_log *log, const ltx_model *m, int3
 #undef LTXI_WANT
     for (c = 0; c < n; c++) if ((r = ltxi_check_mat(log, i, t[c].name, t[c].w, t[c].rows, t[c].cols, t[c].flags)) != LTX_OK) return r;
     if (no_attn && no_ffn) return ltxi_fail(log, LTX_E_MODEL, i, "layers", LTXI_S("layer has neither attention nor ffn"), 1, 0);
+    if (no_attn && l->attn_norm.data != NULL) return ltxi_fail(log, LTX_E_MODEL, i, "wq", LTXI_S("tensor is missing"), 0, 0);
+    if (no_ffn && l->ffn_norm.data != NULL) return ltxi_fail(log, LTX_E_MODEL, i, "w_up", LTXI_S("tensor is missing"), 0, 0);
     if (no_attn && (l->wk.data != NULL || l->wv.data != NULL || l->wo.data != NULL)) return ltxi_fail(log, LTX_E_MODEL, i, "wq", LTXI_S("tensor is missing"), 0, 0);
     if (no_ffn && (l->w_gate.data != NULL || l->w_down.data != NULL)) return ltxi_fail(log, LTX_E_MODEL, i, "w_up", LTXI_S("tensor is missing"), 0, 0);
     return LTX_OK;
@@ -2028,6 +2166,7 @@ LTXI_FN ltx_result ltxi_check_range(const ltx_log *log, const char *name, int64_
     if (got > high) return ltxi_fail(log, LTX_E_MODEL, -1, name, LTXI_S("too large"), high, got);
     return LTX_OK;
 }
+LTXI_FN int ltxi_finite(float x) { return (ltxi_bits(x) & 0x7f800000u) != 0x7f800000u; }
 LTXI_FN int ltxi_finite_positive(float x) { return x > 0 && x <= FLT_MAX; }
 
 LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
@@ -2040,7 +2179,7 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
     if ((r = ltxi_check_range(log, "dim", 1, LTX_MAX_DIM, m.dim)) != LTX_OK || (r = ltxi_check_range(log, "n_layers", 1, LTX_MAX_LAYERS, m.n_layers)) != LTX_OK
         || (r = ltxi_check_range(log, "n_heads", 1, 65536, m.n_heads)) != LTX_OK) return r;
     ltxi_model_defaults(&m);
-    if ((r = ltxi_check_range(log, "n_kv_heads", 1, m.n_heads, m.n_kv_heads)) != LTX_OK || (r = ltxi_check_range(log, "head_dim", 2, LTXI_MAX_HEAD, m.head_dim)) != LTX_OK
+    if ((r = ltxi_check_range(log, "n_kv_heads", 1, m.n_heads, m.n_kv_heads)) != LTX_OK || (r = ltxi_check_range(log, "head_dim", 2, LTX_MAX_HEAD, m.head_dim)) != LTX_OK
         || (r = ltxi_check_range(log, "vocab", 1, LTX_MAX_DIM, m.vocab)) != LTX_OK || (r = ltxi_check_range(log, "ctx", 1, LTX_MAX_TOKENS, m.ctx)) != LTX_OK
         || (r = ltxi_check_range(log, "rope_pairs", 0, LTX_ROPE_NONE, m.rope_pairs)) != LTX_OK || (r = ltxi_check_range(log, "rope_dims", 0, m.head_dim, m.rope_dims)) != LTX_OK
         || (r = ltxi_check_range(log, "act", 0, LTX_ACT_RELU, m.act)) != LTX_OK || (r = ltxi_check_range(log, "heads * head_dim", 1, LTX_MAX_DIM, (int64_t)m.n_heads * m.head_dim)) != LTX_OK)
@@ -2070,7 +2209,6 @@ typedef struct ltxi_row {
     int32_t pc;    /* step that it has to run next                                                  */
     int32_t skip;  /* steps from here on that it does not run (their keys and values may be filled) */
     int32_t out;   /* row of the logits that it wants, -1 = none                                    */
-    int32_t depth; /* steps that ran before its logits                                              */
     int32_t slot;  /* its place in ltx_session.x and .angles                                        */
     uint8_t decided; /* logits are read (or it left): rides along for its keys and values only      */
     uint8_t held;    /* a drafted row: waits, but rides along, until verification */
@@ -2121,6 +2259,7 @@ LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const
         if (st->run < 1 || st->run > (LTX_ATTN | LTX_FFN)) return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("no such branches"), LTX_ATTN | LTX_FFN, st->run);
         if ((st->run & LTX_ATTN && !ltxi_has_attn(&m->layers[st->layer])) || (st->run & LTX_FFN && !ltxi_has_ffn(&m->layers[st->layer])))
             return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("the layer lacks this branch"), 0, st->run);
+        if (!ltxi_finite(st->attn_scale) || !ltxi_finite(st->ffn_scale)) return ltxi_fail(log, LTX_E_ARG, i, "step.attn_scale, step.ffn_scale", LTXI_S("not finite"), 0, 0);
         if (st->cache < 0 || st->cache > LTX_MAX_STEPS) return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("out of range"), LTX_MAX_STEPS, st->cache);
         for (j = 0; j < i; j++) if (st->run & p->steps[j].run & LTX_ATTN && ltxi_cache_of(&p->steps[j]) == ltxi_cache_of(st))
             return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("two steps of the plan share it"), j, ltxi_cache_of(st));
@@ -2154,7 +2293,7 @@ LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
     if (d->logits_rows == 0) d->logits_rows = 1;
     if (d->kv == LTX_KV_AUTO) d->kv = LTX_KV_F16;
     if (d->threads == 0) d->threads = 1;
-    if (!(d->draft.row_cost > 0)) d->draft.row_cost = 0.25f;
+    if (d->draft.row_cost == 0) d->draft.row_cost = 0.25f;
     if (!ltxi_in(1, d->ctx, LTX_MAX_TOKENS)) return ltxi_fail(log, LTX_E_ARG, -1, "ctx", LTXI_S("out of range"), LTX_MAX_TOKENS, d->ctx);
     if (!ltxi_in(1, d->rows, 65536)) return ltxi_fail(log, LTX_E_ARG, -1, "rows", LTXI_S("out of range"), 65536, d->rows);
     if (!ltxi_in(1, d->logits_rows, d->rows)) return ltxi_fail(log, LTX_E_ARG, -1, "logits_rows", LTXI_S("out of range"), d->rows, d->logits_rows);
@@ -2179,7 +2318,7 @@ LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_draft *d, int3
         return ltxi_fail(log, LTX_E_ARG, -1, "draft.last", LTXI_S("out of range"), ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1), d->last);
     if (!ltxi_in(1, d->exit, steps - 1)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.exit", LTXI_S("out of range"), steps - 1, d->exit);
     if (draft_max < 1 || !ltxi_in(0, d->length, draft_max)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.length", LTXI_S("more than draft_max"), draft_max, d->length);
-    if (d->stop != d->stop || d->row_cost != d->row_cost) return ltxi_fail(log, LTX_E_ARG, -1, "draft", LTXI_S("not a number"), 0, 0);
+    if (!(d->stop >= 0) || !(d->row_cost >= 0)) return ltxi_fail(log, LTX_E_ARG, -1, "draft", LTXI_S("negative or not a number"), 0, 0);
     return LTX_OK;
 }
 
@@ -2266,6 +2405,8 @@ LTXI_FN ltx_result ltxi_session_resolve(const ltx_model *model, const ltx_sessio
     ltxi_model_defaults(&s->model);
     if ((r = ltxi_desc_resolve(&s->model, &s->desc)) != LTX_OK) return r;
     if (desc->plan.steps != NULL && (r = ltxi_plan_check(&desc->log, &s->model, &desc->plan)) != LTX_OK) return r;
+    if ((r = ltxi_policy_check(&desc->log, &s->desc.policy)) != LTX_OK) return r;
+    if ((r = ltxi_draft_check(&desc->log, &s->desc.draft, desc->plan.steps != NULL ? desc->plan.count : s->model.n_layers, s->desc.draft_max)) != LTX_OK) return r;
     if (desc->plan.steps == NULL && !ltxi_in(0, desc->plan.fill, LTX_FILL_NONE)) return ltxi_fail(&desc->log, LTX_E_ARG, -1, "plan.fill", LTXI_S("out of range"), LTX_FILL_NONE, desc->plan.fill);
     ltxi_session_shape(s);
     ltxi_session_caches(s);
@@ -2394,7 +2535,6 @@ LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_de
     ltxi_session_place(&s, &state, &cache, &scratch);
     ltxi_plan_resolve(&s, &s.desc.plan);
     s.m.k = ltxi_kernels_of(s.desc.isa); s.m.pool = s.desc.pool; s.m.threads = s.desc.threads;
-    if ((r = ltxi_policy_check(&desc->log, &s.desc.policy)) != LTX_OK || (r = ltxi_draft_check(&desc->log, &s.desc.draft, s.desc.plan.count, s.desc.draft_max)) != LTX_OK) return r;
     ltxi_session_start(&s);
     p = (ltx_session *)mem->state.ptr;
     *p = s;
@@ -2461,17 +2601,13 @@ LTXI_FN void ltxi_drop_rows(ltx_session *s, int32_t position)
     s->n_rows = n;
 }
 
-LTXI_FN void ltxi_rmsnorm(const ltxi_kernels *k, const float *x, const void *w, int32_t n, float eps, float *y)
-{
-    float mean = k->dot(x, x, n) / (float)n;
-    k->norm(x, 1.0f / sqrtf(mean + eps), (const uint8_t *)w, n, y);
-}
-/* Normed hidden vectors of rows idx[0..n) into xn, quantized if the jobs want that; then the jobs. */
+/* Normed hidden vectors of rows idx[0..n) into xn. */
 LTXI_FN void ltxi_norm_rows(ltx_session *s, const ltx_mat *norm, const int32_t *idx, int32_t n)
 {
     int32_t i;
     for (i = 0; i < n; i++) ltxi_rmsnorm(s->m.k, ltxi_hidden(s, &s->rows[idx[i]]), norm->data, s->model.dim, s->model.norm_eps, s->xn + (size_t)i * (size_t)s->ld);
 }
+/* Products of activations, which are quantized first if a matrix wants that. */
 LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
 {
     s->acts.f = x;
@@ -2481,7 +2617,7 @@ LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const lt
 LTXI_FN void ltxi_add_branch(ltx_session *s, const int32_t *idx, int32_t n, float scale) /* hidden += scale y */
 {
     int32_t i;
-    if (!(scale > 0 || scale < 0)) scale = 1.0f;
+    if (scale == 0) scale = 1.0f;
     for (i = 0; i < n; i++) s->m.k->axpy(ltxi_hidden(s, &s->rows[idx[i]]), s->y + (size_t)i * (size_t)s->ld, scale, s->model.dim);
 }
 
@@ -2587,36 +2723,11 @@ LTXI_FN ltx_result ltxi_head(ltx_session *s, const ltx_mat *w, const int32_t *id
     s->stats.head_rows += (uint64_t)n;
     for (i = 0; i < n; i++) {
         const float *v = s->logits + (size_t)s->map[i] * (size_t)s->model.vocab;
-        if (s->m.k->zero(v, w->rows) != 0.0f) return ltxi_fail(&s->desc.log, LTX_E_NAN, s->rows[idx[i]].pc, "logits", LTXI_S("not finite at a position"), 0, s->rows[idx[i]].position);
+        if ((ltxi_bits(s->m.k->zero(v, w->rows)) & 0x7fffffffu) != 0) return ltxi_fail(&s->desc.log, LTX_E_NAN, s->rows[idx[i]].pc, "logits", LTXI_S("not finite at a position"), 0, s->rows[idx[i]].position);
     }
     return LTX_OK;
 }
 
-
-LTXI_FN int32_t ltxi_argmax(const ltxi_kernels *k, const float *x, int32_t n) /* lowest index of the maximum */
-{
-    float m = k->maximum(x, n);
-    int32_t i;
-    for (i = 0; i < n - 1 && x[i] != m; i++) { }
-    return i;
-}
-/* What a row's logits say: largest probability, its lead over the second, entropy in nats. probs [vocab] is scratch. */
-typedef struct ltxi_sure { float prob, margin, entropy; int32_t token; } ltxi_sure;
-LTXI_FN ltxi_sure ltxi_how_sure(const ltxi_kernels *k, const float *logits, float *probs, int32_t n)
-{
-    ltxi_sure r;
-    float max, second, sum, weighted;
-    r.token = ltxi_argmax(k, logits, n);
-    memcpy(probs, logits, (size_t)n * 4);
-    max = logits[r.token];
-    sum = k->expsum(probs, max, n, &weighted);
-    probs[r.token] = 0.0f;
-    second = k->maximum(probs, n);
-    r.prob = 1.0f / sum;
-    r.margin = (1.0f - second) / sum;
-    r.entropy = ltxi_log(sum) - weighted / sum;
-    return r;
-}
 
 /* The rule at a gate, for one row: steps to skip, LTX_LEAVE or LTX_STOP. */
 LTXI_FN int32_t ltxi_ask(ltx_session *s, ltxi_row *r, int32_t step)
@@ -2666,8 +2777,7 @@ LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n, int32
 LTXI_FN void ltxi_leave(ltx_session *s, ltxi_row *r, int32_t step)
 {
     r->decided = 1;
-    r->depth = step + 1;
-    s->depths[r->out] = r->depth;
+    s->depths[r->out] = step + 1;
     s->stats.exits++;
     if (s->desc.plan.fill == LTX_FILL_PROJECT) r->filling = 1;
     if (s->desc.plan.fill == LTX_FILL_NONE) r->pc = s->desc.plan.count;
@@ -2711,7 +2821,6 @@ LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const in
     for (i = 0; i < n; i++) {
         ltxi_row *r = &s->rows[batch[i]];
         if (r->pc != at || r->out < 0 || r->decided || r->held) continue;
-        r->depth = at;
         s->depths[r->out] = at;
         ready[count++] = batch[i];
     }
@@ -2813,7 +2922,7 @@ LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count,
 LTX_API ltx_result ltx_plan_gates(ltx_step *steps, int32_t count, int32_t first, int32_t every)
 {
     int32_t i;
-    if (steps == NULL || count < 1 || first < 0 || every < 0) return LTX_E_ARG;
+    if (steps == NULL || count < 1 || first < 0 || every < 0 || (every > 0 && first >= count)) return LTX_E_ARG;
     for (i = 0; i < count; i++) steps[i].gate = (uint8_t)(every > 0 && i >= first && i + 1 < count && (i - first) % every == 0);
     return LTX_OK;
 }
@@ -2848,89 +2957,12 @@ LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
     if (s == NULL || draft == NULL) return LTX_E_ARG;
     if ((r = ltxi_draft_check(&s->desc.log, draft, s->desc.plan.count, s->desc.draft_max)) != LTX_OK) return r;
     s->desc.draft = *draft;
-    if (!(draft->row_cost > 0)) s->desc.draft.row_cost = 0.25f;
+    if (draft->row_cost == 0) s->desc.draft.row_cost = 0.25f;
     return LTX_OK;
 }
 
-
-/* ==== >>sampling ==========================================================================================
-   Owns probabilities, filters, the seeded generator. May call: platform, vector, norms.                        */
-
-LTX_API float ltx_random(ltx_sampler *sampler) /* splitmix64: Steele, Lea, Flood, 2014 */
-{
-    uint64_t z = sampler->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    return (float)(z >> 40) * 5.9604644775390625e-8f;
-}
-LTX_API int32_t ltx_draw(const float *probs, int32_t n, float u)
-{
-    int32_t i, last = 0;
-    float sum = 0;
-    for (i = 0; i < n; i++) if (probs[i] > 0) {
-        sum += probs[i];
-        last = i;
-        if (u < sum) return i;
-    }
-    return last; /* rounding left a rest */
-}
-
-/* Binary heap of token ids, most probable on top, lower id first among equals. */
-LTXI_FN int ltxi_before(const float *p, int32_t a, int32_t b) { return p[a] > p[b] || (!(p[b] > p[a]) && a < b); }
-LTXI_FN void ltxi_sift(const float *p, int32_t *heap, int32_t n, int32_t i)
-{
-    int32_t child, id = heap[i];
-    while ((child = 2 * i + 1) < n) {
-        if (child + 1 < n && ltxi_before(p, heap[child + 1], heap[child])) child++;
-        if (ltxi_before(p, id, heap[child])) break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = id;
-}
-/* Zero what top_k, top_p and min_p exclude: pop the most probable until one of them says enough. Returns the mass kept. */
-LTXI_FN float ltxi_filter(const ltx_sampler *f, float *p, int32_t n, int32_t *heap)
-{
-    int32_t i, left = n, kept = 0;
-    float mass = 0, least, top_p = f->top_p > 0 ? f->top_p : 1.0f;
-    for (i = 0; i < n; i++) heap[i] = i;
-    for (i = n / 2 - 1; i >= 0; i--) ltxi_sift(p, heap, n, i);
-    least = p[heap[0]] * f->min_p;
-    while (left > 0 && (f->top_k <= 0 || kept < f->top_k) && !(top_p < 1.0f && mass >= top_p) && !(kept > 0 && p[heap[0]] < least)) {
-        int32_t top = heap[0];
-        mass += p[top];
-        kept++;
-        heap[0] = heap[--left];
-        ltxi_sift(p, heap, left, 0);
-        heap[left] = top;
-    }
-    for (i = 0; i < left; i++) p[heap[i]] = 0.0f;
-    return mass;
-}
-LTXI_FN void ltxi_probabilities(const ltxi_kernels *k, const ltx_sampler *f, const float *logits, int32_t n, float *probs, int32_t *order)
-{
-    float mass;
-    int32_t best = ltxi_argmax(k, logits, n);
-    if (!(f->temperature > 0)) {
-        memset(probs, 0, (size_t)n * 4);
-        probs[best] = 1.0f;
-        return;
-    }
-    memcpy(probs, logits, (size_t)n * 4);
-    k->mulv(probs, NULL, 1.0f / f->temperature, n);
-    k->mulv(probs, NULL, 1.0f / k->expsum(probs, probs[best], n, NULL), n);
-    if (f->top_k <= 0 && !(f->top_p > 0 && f->top_p < 1.0f) && !(f->min_p > 0)) return;
-    mass = ltxi_filter(f, probs, n, order);
-    k->mulv(probs, NULL, 1.0f / mass, n);
-}
-LTX_API void ltx_probabilities(int32_t isa, const ltx_sampler *sampler, const float *logits, int32_t n, float *probs, int32_t *order)
-{
-    int32_t best = ltxi_isa_best(isa);
-    ltxi_probabilities(ltxi_kernels_of(best < 0 ? LTX_ISA_SCALAR : best), sampler, logits, n, probs, order);
-}
 /* ==== >>decode ============================================================================================
-   Owns the loops: prompts in pieces, one token at a time, self-speculation. May call: engine, sampling.         */
+   Owns the loops: prompts in pieces, one token at a time, self-speculation. May call: sampling, engine.         */
 
 LTXI_FN ltx_result ltxi_room(const ltx_session *s, int32_t count)
 {
@@ -2939,7 +2971,7 @@ LTXI_FN ltx_result ltxi_room(const ltx_session *s, int32_t count)
     return ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "position", LTXI_S("past the cache"), limit, (int64_t)s->position + count);
 }
 /* One piece of at most R - n_rows rows; the last `logits` of them want logits in rows 0.. */
-LTXI_FN ltx_result ltxi_piece(ltx_session *s, const ltx_batch *b, int32_t at, int32_t count, int32_t logits)
+LTXI_FN ltx_result ltxi_eval_piece(ltx_session *s, const ltx_batch *b, int32_t at, int32_t count, int32_t logits)
 {
     static const ltxi_goal goal = { LTXI_NO_STEP, 1 };
     int32_t i, start = s->n_rows;
@@ -2963,7 +2995,7 @@ LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output
     while (at < b->count) {
         piece = ltxi_min(b->count - at, s->desc.rows);
         if (piece > s->desc.rows - s->n_rows && (r = ltx_flush(s)) != LTX_OK) break; /* waiting rows make room */
-        if ((r = ltxi_piece(s, b, at, piece, at + piece == b->count ? b->logits : 0)) != LTX_OK) break;
+        if ((r = ltxi_eval_piece(s, b, at, piece, at + piece == b->count ? b->logits : 0)) != LTX_OK) break;
         at += piece;
     }
     if (r != LTX_OK) {
@@ -2986,7 +3018,7 @@ LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count
 
 LTXI_FN int32_t ltxi_choose(ltx_session *s, ltx_sampler *sampler, const float *logits)
 {
-    if (!(sampler->temperature > 0)) return ltxi_argmax(s->m.k, logits, s->model.vocab);
+    if (ltxi_is_greedy(sampler)) return ltxi_argmax(s->m.k, logits, s->model.vocab);
     ltxi_probabilities(s->m.k, sampler, logits, s->model.vocab, s->probs, s->order);
     return ltx_draw(s->probs, s->model.vocab, ltx_random(sampler));
 }
@@ -3054,7 +3086,7 @@ LTXI_FN ltxi_sure ltxi_draft_view(ltx_session *s, const ltx_sampler *sampler, in
     float *few = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
     int32_t j, n = s->draft_head.rows, shortlist = s->model.n_draft_ids > 0;
     ltxi_sure sure;
-    if (!(sampler->temperature > 0)) {
+    if (ltxi_is_greedy(sampler)) {
         sure = ltxi_how_sure(s->m.k, logits, q, n);
     } else {
         ltxi_probabilities(s->m.k, sampler, logits, n, shortlist ? few : q, s->order);
@@ -3077,7 +3109,7 @@ LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t i, int32
     if (s->desc.draft.stop > 0 ? sure.prob < s->desc.draft.stop : round->sure * chance * price < round->cost[exit] || (!is_last && chance < LTXI_SURE)) return 0;
     round->sure *= chance;
     round->spent += round->cost[exit];
-    round->token[i] = round->sampler->temperature > 0 ? ltx_draw(q, s->model.vocab, ltx_random(round->sampler)) : sure.token;
+    round->token[i] = !ltxi_is_greedy(round->sampler) ? ltx_draw(q, s->model.vocab, ltx_random(round->sampler)) : sure.token;
     round->bin[i] = (uint8_t)bin;
     round->exit[i] = (uint8_t)exit;
     return 1;
@@ -3087,7 +3119,7 @@ LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, fl
 {
     int32_t i, vocab = s->model.vocab;
     float sum = 0, u;
-    if (!(sampler->temperature > 0)) { *token = ltxi_argmax(s->m.k, logits, vocab); return drafted == *token; }
+    if (ltxi_is_greedy(sampler)) { *token = ltxi_argmax(s->m.k, logits, vocab); return drafted == *token; }
     ltxi_probabilities(s->m.k, sampler, logits, vocab, p, s->order);
     u = ltx_random(sampler);
     if (drafted < 0) { *token = ltx_draw(p, vocab, u); return 0; }
@@ -3202,7 +3234,7 @@ LTXI_FN void ltxi_read_items(ltxi_cursor *c, uint32_t type, uint64_t count)
 {
     uint64_t i, w = ltxi_gguf_width(type);
     if (w > 0) { if (count > c->size) c->bad = 1; else ltxi_skip(c, count * w); return; }
-    if (type != LTXI_GGUF_STRING || count > c->size / 8) { c->bad = 1; return; } /* nested arrays are not used by anyone */
+    if (type != LTXI_GGUF_STRING || count > c->size / 8) { c->bad = 1; return; } /* nested arrays are refused */
     for (i = 0; i < count && !c->bad; i++) ltxi_skip(c, ltxi_get64(c));
 }
 LTXI_FN void ltxi_read_kv(ltxi_cursor *c, ltx_gguf_kv *kv)
@@ -3222,7 +3254,7 @@ LTXI_FN void ltxi_read_kv(ltxi_cursor *c, ltx_gguf_kv *kv)
 }
 LTXI_FN void ltxi_read_tensor(ltxi_cursor *c, const ltx_gguf *g, ltx_gguf_tensor *t)
 {
-    uint64_t n = ltxi_get64(c), elements = 1;
+    uint64_t n = ltxi_get64(c), elements = 1, bits = (uint64_t)c->size * 8;
     uint32_t i;
     int32_t trait;
     t->name = (const char *)ltxi_skip(c, n);
@@ -3231,7 +3263,7 @@ LTXI_FN void ltxi_read_tensor(ltxi_cursor *c, const ltx_gguf *g, ltx_gguf_tensor
     if (t->n_dims > 4) c->bad = 1;
     for (i = 0; i < 4; i++) t->dims[i] = i < t->n_dims && !c->bad ? ltxi_get64(c) : 1;
     for (i = 0; i < 4; i++) {
-        if (t->dims[i] == 0 || t->dims[i] > c->size * 8 || elements > c->size * 8 / t->dims[i]) c->bad = 1; /* more elements than bits in the image */
+        if (t->dims[i] == 0 || t->dims[i] > bits || elements > bits / t->dims[i]) c->bad = 1; /* more elements than bits in the image */
         else elements *= t->dims[i];
     }
     t->type = ltxi_get32(c);
@@ -3249,11 +3281,10 @@ LTXI_FN int ltxi_text_is(const char *s, size_t len, const char *want) { return l
 LTXI_FN ltxi_cursor ltxi_cursor_at(const ltx_gguf *g, uint64_t at)
 {
     ltxi_cursor c;
-    c.p = (const uint8_t *)g->image.ptr; c.size = g->image.size; c.at = (size_t)at; c.bad = at > g->image.size;
+    c.p = (const uint8_t *)g->image.ptr; c.size = g->image.size; c.bad = at > g->image.size; c.at = c.bad ? 0 : (size_t)at;
     return c;
 }
-/* The cursors of next_*: offset of the next record in the upper part, its number in the lower 24 bits would limit; so the offset alone,
-   and the end is where the next section starts. */
+/* A cursor is the offset of the next record, 0 before the first; records end where the next section starts. */
 LTX_API ltx_result ltx_gguf_next_kv(const ltx_gguf *g, uint64_t *cursor, ltx_gguf_kv *out)
 {
     ltxi_cursor c = ltxi_cursor_at(g, *cursor == 0 ? g->kv_start : *cursor);
@@ -3341,7 +3372,7 @@ static const ltxi_arch ltxi_archs[] = { { "llama", LTX_ROPE_INTERLEAVED }, { "qw
 
 /* Metadata keys "<arch>.<suffix>" and where they go. */
 typedef struct ltxi_key { const char *suffix; size_t at; int32_t is_float; } ltxi_key;
-static const ltxi_key ltxi_keys_of[] = {
+static const ltxi_key ltxi_gguf_keys[] = {
     { "embedding_length", offsetof(ltx_model, dim), 0 },               { "block_count", offsetof(ltx_model, n_layers), 0 },
     { "attention.head_count", offsetof(ltx_model, n_heads), 0 },       { "attention.head_count_kv", offsetof(ltx_model, n_kv_heads), 0 },
     { "attention.key_length", offsetof(ltx_model, head_dim), 0 },      { "context_length", offsetof(ltx_model, ctx), 0 },
@@ -3383,6 +3414,16 @@ LTXI_FN ltx_result ltxi_take_key(const ltx_log *log, const ltx_gguf_kv *kv, cons
     if (key->at == offsetof(ltx_model, ctx)) i = ltxi_min(i, LTX_MAX_TOKENS);
     memcpy(field, &i, 4);
     return LTX_OK;
+}
+/* Metadata that means another computation: better refused than wrong. */
+LTXI_FN ltx_result ltxi_refuse_key(const ltx_log *log, const ltx_gguf_kv *kv, size_t prefix)
+{
+    const char *name = kv->key + prefix;
+    size_t len = kv->key_len - prefix;
+    int bad = ltxi_text_is(name, len, "expert_count") && ltxi_kv_int(kv) != 0;
+    bad |= ltxi_text_is(name, len, "rope.scaling.type") && !(kv->type == LTXI_GGUF_STRING
+        && (ltxi_text_is((const char *)kv->data, (size_t)kv->count, "linear") || ltxi_text_is((const char *)kv->data, (size_t)kv->count, "none")));
+    return bad ? ltxi_fail_n(log, LTX_E_ABSENT, -1, kv->key, kv->key_len, LTXI_S("this variant is not supported"), 0, 0) : LTX_OK;
 }
 LTXI_FN void ltxi_take_exits(const ltx_gguf_kv *kv, ltx_model *m) /* "ltx.exits": u32 layers */
 {
@@ -3427,8 +3468,9 @@ LTXI_FN ltx_result ltxi_gguf_params(const ltx_gguf *g, const ltx_log *log, ltx_m
         if (ltxi_text_is(kv.key, kv.key_len, "ltx.exits")) ltxi_take_exits(&kv, m);
         if (ltxi_text_is(kv.key, kv.key_len, "ltx.draft_ids")) ltxi_take_draft_ids(&kv, m);
         if (kv.key_len <= prefix || !ltxi_same(kv.key, arch->name, prefix - 1) || kv.key[prefix - 1] != '.') continue;
-        for (i = 0; i < LTXI_COUNT(ltxi_keys_of); i++)
-            if (ltxi_text_is(kv.key + prefix, kv.key_len - prefix, ltxi_keys_of[i].suffix) && (r = ltxi_take_key(log, &kv, &ltxi_keys_of[i], m)) != LTX_OK) return r;
+        if ((r = ltxi_refuse_key(log, &kv, prefix)) != LTX_OK) return r;
+        for (i = 0; i < LTXI_COUNT(ltxi_gguf_keys); i++)
+            if (ltxi_text_is(kv.key + prefix, kv.key_len - prefix, ltxi_gguf_keys[i].suffix) && (r = ltxi_take_key(log, &kv, &ltxi_gguf_keys[i], m)) != LTX_OK) return r;
     }
     if (m->n_layers < 1 || m->n_layers > LTX_MAX_LAYERS) return ltxi_fail(log, LTX_E_MODEL, -1, "block_count", LTXI_S("out of range"), LTX_MAX_LAYERS, m->n_layers);
     return LTX_OK;
@@ -3451,6 +3493,7 @@ LTXI_FN ltx_result ltxi_gguf_bind(const ltx_gguf *g, const ltx_log *log, ltx_mod
     ltx_gguf_tensor t;
     while (ltx_gguf_next_tensor(g, &cursor, &t) == LTX_OK) {
         ltx_mat *w = ltxi_find_field(&t, m, layers);
+        if (w == NULL && t.name_len > 4 && ltxi_same(t.name, "blk.", 4)) return ltxi_fail_n(log, LTX_E_ABSENT, -1, t.name, t.name_len, LTXI_S("tensor of a layer is not supported, or the layer is not there"), 0, 0);
         if (w == NULL) continue;
         if (w->data != NULL) return ltxi_fail_n(log, LTX_E_MODEL, -1, t.name, t.name_len, LTXI_S("tensor is there twice"), 1, 2);
         if (t.bytes == 0) return ltxi_fail_n(log, LTX_E_ABSENT, -1, t.name, t.name_len, LTXI_S("number format is not built in"), 0, t.type);
@@ -3471,9 +3514,7 @@ LTX_API ltx_result ltx_gguf_need(ltx_blob image, const ltx_log *log, ltx_need *o
     if (out == NULL) return LTX_E_ARG;
     if ((r = ltx_gguf_open(image, log, &g)) != LTX_OK || (r = ltxi_gguf_params(&g, log, &m)) != LTX_OK) return r;
     ltxi_take(&a, (size_t)m.n_layers, sizeof(ltx_layer));
-    out->size = a.used;
-    out->align = LTXI_ALIGN;
-    return LTX_OK;
+    return ltxi_need_of(&a, out);
 }
 LTX_API ltx_result ltx_gguf_init(ltx_blob image, ltx_mem mem, const ltx_log *log, ltx_model *model)
 {
@@ -3498,7 +3539,7 @@ LTX_API ltx_result ltx_gguf_init(ltx_blob image, ltx_mem mem, const ltx_log *log
    again, the neighbours whose joined piece has the highest score, leftmost first (github.com/google/sentencepiece). A heap of possible
    merges makes that n log n. May call: platform, gguf.                                                         */
 
-enum { LTXI_NORMAL = 1, LTXI_UNKNOWN = 2, LTXI_CONTROL = 3, LTXI_BYTE = 6 }; /* token types of GGUF */
+enum { LTXI_NORMAL = 1, LTXI_UNKNOWN = 2, LTXI_CONTROL = 3, LTXI_PROBES = 256 }; /* token types of GGUF; longest search in the hash table: an image made to collide gains nothing */
 struct ltx_vocab {
     int32_t size, bos, eos, unknown, longest, bytes_only, add_prefix;
     uint32_t mask;         /* slots of the hash table - 1 */
@@ -3524,8 +3565,9 @@ LTXI_FN uint32_t ltxi_hash(const uint8_t *s, size_t len) /* FNV-1a */
 LTXI_FN int32_t ltxi_find_token(const ltx_vocab *v, const uint8_t *s, size_t len)
 {
     uint32_t h = ltxi_hash(s, len) & v->mask;
+    int32_t probes = 0;
     size_t n;
-    for (; v->hash[h] >= 0; h = (h + 1) & v->mask) {
+    for (; v->hash[h] >= 0 && probes++ < LTXI_PROBES; h = (h + 1) & v->mask) {
         const uint8_t *p = ltxi_token_text(v, v->hash[h], &n);
         if (n == len && ltxi_same(p, s, len)) return v->hash[h];
     }
@@ -3548,9 +3590,11 @@ LTXI_FN ltx_result ltxi_vocab_scan(ltx_blob image, const ltx_log *log, ltxi_voca
     memset(info, 0, sizeof *info); memset(&scores, 0, sizeof scores); memset(&types, 0, sizeof types); memset(&kind, 0, sizeof kind);
     info->v.bos = info->v.eos = info->v.unknown = -1; info->v.add_prefix = 1;
     while (ltx_gguf_next_kv(&g, &cursor, &kv) == LTX_OK) {
-        const char *name = kv.key + prefix;
-        size_t len = kv.key_len - prefix;
+        const char *name;
+        size_t len;
         if (kv.key_len <= prefix || !ltxi_same(kv.key, "tokenizer.ggml.", prefix)) continue;
+        name = kv.key + prefix;
+        len = kv.key_len - prefix;
         if (ltxi_text_is(name, len, "model")) kind = kv;
         if (ltxi_text_is(name, len, "tokens")) info->tokens = kv;
         if (ltxi_text_is(name, len, "scores")) scores = kv;
@@ -3594,9 +3638,7 @@ LTX_API ltx_result ltx_vocab_need(ltx_blob image, const ltx_log *log, ltx_need *
     ltx_result r = ltxi_vocab_scan(image, log, &info);
     if (r != LTX_OK || out == NULL) return r != LTX_OK ? r : LTX_E_ARG;
     ltxi_vocab_place(&a, &info.v);
-    out->size = a.used;
-    out->align = LTXI_ALIGN;
-    return LTX_OK;
+    return ltxi_need_of(&a, out);
 }
 LTXI_FN int32_t ltxi_hex(uint8_t c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
 /* "<0x0A>" -> 10, anything else -> -1 */
@@ -3621,8 +3663,8 @@ LTXI_FN void ltxi_vocab_index(ltx_vocab *v, const ltx_gguf_kv *tokens)
         b = ltxi_byte_piece(p + 8, len);
         if (b >= 0 && !v->bytes_only && v->byte_token[b] < 0) v->byte_token[b] = t;
         if (b < 0 && ltxi_token_type(v, t) != LTXI_CONTROL && ltxi_find_token(v, p + 8, len) < 0) { /* control tokens are no text */
-            for (h = ltxi_hash(p + 8, len) & v->mask; v->hash[h] >= 0; h = (h + 1) & v->mask) { }
-            v->hash[h] = t;
+            for (h = ltxi_hash(p + 8, len) & v->mask, b = 0; v->hash[h] >= 0 && b < LTXI_PROBES; h = (h + 1) & v->mask) b++;
+            if (v->hash[h] < 0) v->hash[h] = t;
         }
         p += 8 + len;
     }
@@ -3668,9 +3710,7 @@ LTX_API ltx_result ltx_encode_need(size_t len, ltx_need *out)
     ltxi_encoder e;
     if (out == NULL || len > 0x10000000u) return LTX_E_ARG;
     ltxi_encode_place(&a, len, &e);
-    out->size = a.used;
-    out->align = LTXI_ALIGN;
-    return LTX_OK;
+    return ltxi_need_of(&a, out);
 }
 LTXI_FN int ltxi_merge_first(const ltxi_merge *a, const ltxi_merge *b) { return a->score > b->score || (!(b->score > a->score) && a->left < b->left); }
 LTXI_FN void ltxi_push_merge(ltxi_encoder *e, int32_t left, int32_t right)
@@ -3799,9 +3839,7 @@ LTX_API ltx_result ltx_matmul_need(const ltx_mat *w, int32_t m, ltx_need *out)
     if (w == NULL || out == NULL || m < 1 || ltxi_check_mat(NULL, -1, "w", w, -1, -1, 0) != LTX_OK) return LTX_E_ARG;
     ltxi_acts_place(&a, &x, m, w->cols);
     ltxi_take(&a, (size_t)m, ltxi_mul((size_t)x.ld, 4));
-    out->size = a.used;
-    out->align = LTXI_ALIGN;
-    return LTX_OK;
+    return ltxi_need_of(&a, out);
 }
 LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int32_t m, ltx_mem work, float *y)
 {
@@ -3864,14 +3902,16 @@ LTX_API ltx_result ltx_softmax(int32_t isa, float *x, int32_t n)
 LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x, int32_t heads, int32_t position)
 {
     ltx_model m;
-    float freq[2 * LTXI_MAX_HEAD], angles[2 * LTXI_MAX_HEAD];
+    float freq[2 * LTX_MAX_HEAD], angles[2 * LTX_MAX_HEAD];
     int32_t h, ld, best = ltxi_isa_best(isa);
     if (best < 0) return LTX_E_ABSENT;
     if (model == NULL || x == NULL || heads < 0 || position < 0 || position >= LTX_MAX_TOKENS) return LTX_E_ARG;
     m = *model;
     ltxi_model_defaults(&m);
     ld = ltxi_round_up(m.rope_dims, 16);
-    if (m.rope_dims < 0 || m.rope_dims % 2 != 0 || m.rope_dims > m.head_dim || m.head_dim > LTXI_MAX_HEAD) return LTX_E_ARG;
+    if (m.rope_dims < 0 || m.rope_dims % 2 != 0 || m.rope_dims > m.head_dim || m.head_dim > LTX_MAX_HEAD || !ltxi_in(0, m.rope_pairs, LTX_ROPE_NONE)) return LTX_E_ARG;
+    if (!(m.rope_theta >= 1.0f && m.rope_theta <= 1e12f) || !ltxi_finite_positive(m.rope_scale)) return LTX_E_ARG;
+    if (ltxi_check_mat(NULL, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR) != LTX_OK) return LTX_E_ARG;
     ltxi_frequencies(&m, freq, freq + ld, ld);
     ltxi_rope_angles(ltxi_kernels_of(best), freq, ld, m.rope_dims, m.rope_pairs, position, angles);
     for (h = 0; h < heads && m.rope_dims > 0; h++) ltxi_kernels_of(best)->rope(x + (size_t)h * (size_t)m.head_dim, angles, angles + ld, m.rope_dims / 2, m.rope_pairs == LTX_ROPE_HALVES);

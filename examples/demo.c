@@ -15,7 +15,7 @@
 
 #include <stdbool.h>
 
-enum { ROUNDS = 5, CTX = 512, MOST_TOKENS = 480, MOST_DRAFT = 16 };
+enum { ROUNDS = 15, CTX = 512, MOST_TOKENS = 480, MOST_DRAFT = 16 };
 enum { FULL, EARLY, DRAFT, N_MODES };
 
 static const char *const mode_name[N_MODES] = { "full depth", "early exit", "speculation" };

@@ -35,6 +35,13 @@ static ltx_session_desc plain_desc(void)
     return d;
 }
 
+static ltx_policy no_policy(void)
+{
+    ltx_policy p;
+    memset(&p, 0, sizeof p);
+    return p;
+}
+
 static const float *row_of(const trace *t, int at)
 {
     return t->row + (size_t)at * (size_t)t->vocab;
@@ -359,7 +366,7 @@ static void defer_is_exact(const subject *sub)
     for (int rule = LTX_EXIT_PROB; rule <= LTX_EXIT_ALWAYS; rule++) {
         ltx_step steps[64];
         ltx_session_desc d = plain_desc();
-        ltx_policy never = {0, 0, NULL, 0, NULL, NULL};
+        ltx_policy never = no_policy();
         trace t = trace_random(sub->m, d, 19);
         gated_desc(sub->m, &d, steps, rule);
         d.rows = 24;
@@ -384,7 +391,7 @@ static void rewind_among_deferred(const subject *sub)
 {
     ltx_step steps[64];
     ltx_session_desc d = plain_desc();
-    ltx_policy never = {0, 0, NULL, 0, NULL, NULL}, ask;
+    ltx_policy never = no_policy(), ask;
     trace t = trace_random(sub->m, d, 20);
     gated_desc(sub->m, &d, steps, LTX_EXIT_ASK);
     ask = d.policy;
@@ -413,7 +420,7 @@ static void rewind_always_deferred(const subject *sub)
 {
     ltx_step steps[64];
     ltx_session_desc d = plain_desc();
-    ltx_policy never = {0, 0, NULL, 0, NULL, NULL};
+    ltx_policy never = no_policy();
     trace t = trace_random(sub->m, d, 21);
     gated_desc(sub->m, &d, steps, LTX_EXIT_PROB);
     d.rows = 24;
@@ -499,7 +506,7 @@ static void drafts_of(const ltx_model *m, const ltx_session_desc *d, int steps, 
 
 static void speculation(const subject *sub)
 {
-    int every = sub->heavy ? 5 : 1;
+    int every = sub->heavy ? 9 : 1;
     accepted_total = 0;
     for (int kv = LTX_KV_F32; kv <= LTX_KV_I8; kv++)
         for (int window = 0; window < 2; window++) {

@@ -270,7 +270,8 @@ static const patch patches[] = {
     {"token_embd.weight", 20, 4, 12, LTX_E_ABSENT, "token_embd.weight"}, {"token_embd.weight", 20, 4, 0x10001u, LTX_E_ABSENT, "token_embd.weight"},
     {"token_embd.weight", 24, 8, 1, LTX_E_MODEL, "token_embd.weight"}, {"token_embd.weight", 24, 8, UINT64_MAX - 31, LTX_E_MODEL, "token_embd.weight"},
     {"token_embd.weight", 24, 8, 1 << 20, LTX_E_MODEL, "token_embd.weight"}, {"output_norm.weight", 12, 4, LTX_F16, LTX_E_MODEL, "out_norm"},
-    {"blk.1.attn_k.weight", 12, 8, 15, LTX_E_MODEL, "wk"}, {"blk.1.attn_", 0, 1, 'x', LTX_E_MODEL, "attn_norm"}, {"blk.", 0, 1, '7', LTX_E_MODEL, "attn_norm"},
+    {"blk.1.attn_k.weight", 12, 8, 15, LTX_E_MODEL, "wk"}, {"blk.1.attn_", 0, 1, 'x', LTX_E_ABSENT, "blk.1.attn_xorm.weight"},
+    {"blk.", 0, 1, '7', LTX_E_ABSENT, "blk.7.attn_norm.weight"},
     {"blk.0.ffn_up.weight", 12, 8, 33, LTX_E_MODEL, ""}};
 
 /* patches of a name show in need or in init; of the tokenizer at the vocabulary, too */
