@@ -51,8 +51,8 @@ models: build/ltx-convert build/stories-train.txt
 	build/ltx-convert $(BYTES) --type q8_0 $(SHARED)/models/stories-bytes/model.safetensors $(MODELS)/stories-bytes-q8_0.gguf
 
 depth: build/depth build/stories-valid.txt
-	build/depth $(MODELS)/stories-ls-q8_0.gguf build/stories-valid.txt --csv build/depth-ls.csv --svg build/depth-ls.svg
-	build/depth $(MODELS)/stories-bytes-q8_0.gguf build/stories-valid.txt --csv build/depth-bytes.csv --svg build/depth-bytes.svg
+	build/depth $(MODELS)/stories-ls-q8_0.gguf build/stories-valid.txt --csv build/depth-ls.csv --svg build/depth-ls.svg --markdown
+	build/depth $(MODELS)/stories-bytes-q8_0.gguf build/stories-valid.txt --csv build/depth-bytes.csv --svg build/depth-bytes.svg --markdown
 
 FUZZ_SECONDS ?= 600
 fuzz: | build

@@ -35,7 +35,7 @@ enum { N_SCENES = 2 };
 static scene scenes[N_SCENES] = {
     { .path = "examples/models/stories-ls-q8_0.gguf", .prompt = "Once upon a time", .tokens = 200,
       .gate_first = 7, .gate_every = 2, .threshold = 0.6f, .fill = LTX_FILL_PROJECT,
-      .draft = { .exit = 5, .last = 6, .length = 8 }, .show = { true, true, true } },
+      .draft = { .exit = 4, .last = 6, .length = 8 }, .show = { true, true, true } },
     { .path = "examples/models/stories-bytes-q8_0.gguf", .prompt = "Once upon a time", .tokens = 400,
       .gate_first = 7, .gate_every = 2, .threshold = 0.95f, .fill = LTX_FILL_PROJECT,
       .draft = { .exit = 2, .last = 4, .length = 8 }, .show = { false, false, true } },
