@@ -275,6 +275,80 @@ static void shipped_stories(void)
     }
 }
 
+/* One text with exits by probability, token by token: depth and chosen token of each row. */
+static void exits_of(real *t, int32_t screen, const int32_t *tokens, int32_t n, int32_t *depth, int32_t *choice)
+{
+    ltx_policy policy;
+    ltx_step steps[12];
+    ltx_plan plan;
+    ltx_sampler greedy;
+    ltx_batch batch;
+    ltx_output out;
+    int32_t i;
+    memset(&policy, 0, sizeof policy); memset(&plan, 0, sizeof plan); memset(&greedy, 0, sizeof greedy); memset(&batch, 0, sizeof batch);
+    CHECK_EQ(ltx_plan_full(&t->model, steps, 12, &plan.count), LTX_OK);
+    CHECK_EQ(ltx_plan_gates(steps, 12, 5, 2), LTX_OK);
+    plan.steps = steps; plan.fill = LTX_FILL_DEFER; /* states stay those of full depth, so that runs can be compared row by row */
+    policy.rule = LTX_EXIT_PROB; policy.threshold = 0.6f; policy.screen = screen;
+    CHECK_EQ(ltx_rewind(t->session, 0), LTX_OK);
+    CHECK_EQ(ltx_set_plan(t->session, &plan), LTX_OK);
+    CHECK_EQ(ltx_set_policy(t->session, &policy), LTX_OK);
+    batch.count = batch.logits = 1;
+    for (i = 0; i < n; i++) {
+        batch.tokens = tokens + i;
+        CHECK_EQ(ltx_eval_batch(t->session, &batch, &out), LTX_OK);
+        depth[i] = out.depth[0];
+        CHECK_EQ(ltx_sample(t->session, &greedy, out.logits, &choice[i]), LTX_OK);
+    }
+    CHECK_EQ(ltx_flush(t->session), LTX_OK);
+    plan.steps = NULL;
+    CHECK_EQ(ltx_set_plan(t->session, &plan), LTX_OK); /* ours ends with this function */
+}
+/* A screened gate leaves exactly where the plain one does and the best token is on the shortlist; with the whole vocabulary as
+   shortlist it is the plain one. */
+static void screened_gates(void)
+{
+    static const char text[] = "Once upon a time, there was a little boy named Tom. He found a red ball and a map of an island in the garden.";
+    static uint8_t all_ids[2048 * 4];
+    int32_t tokens[128], n = 0, i, listed, j, depth[3][128], choice[3][128], left = 0, kept = 0;
+    ltx_session_desc desc;
+    ltx_stats plain, screened;
+    ltx_need need;
+    test_block work;
+    real t;
+    memset(&desc, 0, sizeof desc);
+    CHECK(open_model(&t, test_read_file("examples/models/stories-ls-q8_0.gguf"), &desc));
+    CHECK_EQ(t.model.n_draft_ids, 256);
+    CHECK_EQ(ltx_encode_need(sizeof text - 1, &need), LTX_OK);
+    work = from_need(need);
+    CHECK_EQ(ltx_encode(t.vocab, text, sizeof text - 1, LTX_BOS, mem_of(&work), tokens, 128, &n), LTX_OK);
+    exits_of(&t, 0, tokens, n, depth[0], choice[0]);
+    ltx_session_stats(t.session, &plain);
+    ltx_stats_reset(t.session);
+    exits_of(&t, 1, tokens, n, depth[1], choice[1]);
+    ltx_session_stats(t.session, &screened);
+    CHECK(screened.weight_bytes < plain.weight_bytes);
+    for (i = 0; i < n; i++) {
+        for (listed = 0, j = 0; j < t.model.n_draft_ids; j++) {
+            uint32_t id = 0;
+            memcpy(&id, (const uint8_t *)t.model.draft_ids + 4 * j, 4);
+            listed |= (int32_t)id == choice[0][i];
+        }
+        left += depth[0][i] < 12;
+        if (depth[0][i] == 12 || listed) { CHECK_EQ(depth[1][i], depth[0][i]); CHECK_EQ(choice[1][i], choice[0][i]); kept++; }
+        else CHECK(depth[1][i] > depth[0][i]);
+    }
+    CHECK(left > 3 && kept > 3 && kept < n);
+    for (i = 0; i < 3; i++) test_free(&t.mem[i]);
+    for (i = 0; i < 2048; i++) { all_ids[4 * i] = (uint8_t)i; all_ids[4 * i + 1] = (uint8_t)(i >> 8); }
+    t.model.draft_ids = all_ids; t.model.n_draft_ids = 2048;
+    CHECK(open_session(&t, &desc));
+    exits_of(&t, 1, tokens, n, depth[2], choice[2]);
+    CHECK(memcmp(depth[2], depth[0], (size_t)n * 4) == 0 && memcmp(choice[2], choice[0], (size_t)n * 4) == 0);
+    test_free(&work);
+    close_model(&t);
+}
+
 int main(void)
 {
     test_begin("test_real");
@@ -283,5 +357,6 @@ int main(void)
     TEST(stories260k_text);
     TEST(stories_ls_pytorch);
     TEST(shipped_stories);
+    TEST(screened_gates);
     return test_end();
 }
