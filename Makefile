@@ -4,11 +4,11 @@ CFLAGS  ?= -O2
 SHARED  ?= ../shared
 WARN     = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 MODELS   = examples/models
-TESTS    = ops model bits memory bad gguf sampling real
+TESTS    = ref_self ops model bits memory bad gguf sampling real
 EXAMPLES = hello generate demo raw_arrays
 PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/depth
 
-.PHONY: help demo test all tools models tiny depth fuzz clean
+.PHONY: help demo test all tools models depth fuzz clean
 .SECONDARY:
 
 help:
@@ -46,6 +46,7 @@ build/stories-%.txt: $(SHARED)/data/stories-%.txt.xz | build
 LS    = --tokenizer $(SHARED)/models/stories-ls/tok.model --name stories-ls --shortlist build/stories-train.txt --shortlist-size 256
 BYTES = --tokenizer bytes --name stories-bytes
 models: build/ltx-convert build/stories-train.txt
+	@mkdir -p $(MODELS)
 	build/ltx-convert $(LS) --type q8_0 $(SHARED)/models/stories-ls/model.safetensors $(MODELS)/stories-ls-q8_0.gguf
 	build/ltx-convert $(LS) --type q4_0 --type-embed q8_0 $(SHARED)/models/stories-ls/model.safetensors $(MODELS)/stories-ls-q4_0.gguf
 	build/ltx-convert $(BYTES) --type q8_0 $(SHARED)/models/stories-bytes/model.safetensors $(MODELS)/stories-bytes-q8_0.gguf
@@ -57,8 +58,9 @@ depth: build/depth build/stories-valid.txt
 FUZZ_SECONDS ?= 600
 fuzz: | build
 	@mkdir -p build/corpus-gguf build/corpus-encode
-	clang -g -O1 -fsanitize=fuzzer,address,undefined tests/fuzz_gguf.c -o build/fuzz_gguf -lm
-	clang -g -O1 -fsanitize=fuzzer,address,undefined tests/fuzz_encode.c -o build/fuzz_encode -lm
+	clang -g -O1 -DLTX_FUZZ -fsanitize=fuzzer,address,undefined -I. tests/fuzz_gguf.c -o build/fuzz_gguf -lm
+	clang -g -O1 -DLTX_FUZZ -fsanitize=fuzzer,address,undefined -I. tests/fuzz_encode.c -o build/fuzz_encode -lm
+	$(CC) -O1 -I. tests/fuzz_gguf.c -o build/fuzz_gguf_seed -lm && build/fuzz_gguf_seed --seed build/corpus-gguf
 	build/fuzz_gguf -max_total_time=$(FUZZ_SECONDS) build/corpus-gguf
 	build/fuzz_encode -max_total_time=$(FUZZ_SECONDS) build/corpus-encode
 

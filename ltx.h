@@ -73,8 +73,8 @@
                        (CALM, arXiv 2207.07061). Costs two small products per layer, never comes back.
      LTX_FILL_DEFER    the row waits in its exit state; the missing layers run as one batch when a later row goes
                        deeper. Exact: what is in the cache is what full depth would have put there (EE-LLM, LayerSkip).
-                       Wants ltx_session_desc.rows of 8 or more. Inside one batch an early row rides along with later ones that go
-                     deeper, so it saves only when tokens come one at a time.
+                       Wants ltx_session_desc.rows of 8 or more. Inside one batch an early row rides along with later
+                       ones that go deeper, so it saves only when tokens come one at a time.
      LTX_FILL_NONE     nothing is stored, later rows attend without that position (mixture of depths).
      A layer whose attention is not in the plan at all has no cache (LLM-Drop, arXiv 2406.15786).
 
@@ -706,7 +706,8 @@ LTXI_FN int ltxi_same(const void *a, const void *b, size_t n)
     for (i = 0; i < n; i++) if (x[i] != y[i]) return 0;
     return 1;
 }
-LTXI_FN size_t ltxi_strlen(const char *s) { size_t n = 0; while (s[n] != 0) n++; return n; }
+/* Of names in this file. Bounded, so that gcc does not make a call of strlen out of it, which firmware may lack. */
+LTXI_FN size_t ltxi_strlen(const char *s) { size_t n = 0; while (n < 64 && s[n] != 0) n++; return n; }
 LTXI_FN ltx_result ltxi_fail_n(const ltx_log *log, ltx_result code, int32_t index, const char *name, size_t len, const char *text,
                                int64_t want, int64_t got)
 {

@@ -130,25 +130,25 @@ static double median(double *x, int n) { qsort(x, (size_t)n, sizeof *x, by_value
    A record has a cell for every column, most of them empty; a table is a choice of columns. */
 
 enum { MODEL, RULE, GATES, FILL, LENGTH, CHECK, N_TEXT, THRESHOLD = N_TEXT, EXIT, LAYERS, SAVED, HEADS, LOSS, BITS, CHANGE, PROJECT, AGREE,
-       MS, WALL, SPEED, DRAFTED, ACCEPTED, PER_ROUND, MBYTES, SPEED_BY, N_COLUMNS = SPEED_BY + 7 };
+       MS, WALL, SPEED, DRAFTED, ACCEPTED, KEPT, PER_ROUND, MBYTES, SPEED_BY, N_COLUMNS = SPEED_BY + 7 };
 static const struct column { const char *csv, *title; int digits; } columns[N_COLUMNS] = {
     { "model", "model", 0 }, { "rule", "rule", 0 }, { "gates_after", "gates after", 0 }, { "fill", "fill", 0 }, { "draft_length", "length", 0 },
     { "check", "README", 0 }, { "threshold", "threshold", 4 }, { "exit_after", "exit after", 0 }, { "layers_per_token", "layers/token", 2 },
     { "layers_saved_percent", "saved %", 1 }, { "heads_per_token", "heads/token", 2 }, { "loss_nats_per_token", "loss/token", 4 },
-    { "bits_per_byte", "bits/byte", 4 }, { "loss_change_percent", "loss %", 2 }, { "loss_change_project_percent", "loss % project", 2 },
+    { "bits_per_byte", "bits/byte", 4 }, { "loss_change_percent", "loss %", 2 }, { "project_adds_percent", "project adds %", 2 },
     { "agreement", "agreement", 3 }, { "cpu_ms_per_token", "CPU ms/token", 4 }, { "wall_ms_per_token", "wall ms/token", 4 }, { "speed_ratio", "speed", 3 },
-    { "drafted", "drafted", 0 }, { "accepted", "accepted", 0 }, { "tokens_per_round", "tokens/round", 2 }, { "file_megabytes", "MB", 2 },
+    { "drafted", "drafted", 0 }, { "accepted", "accepted", 0 }, { "", "kept %", 1 }, { "tokens_per_round", "tokens/round", 2 }, { "file_megabytes", "MB", 2 },
     { "", "1", 2 }, { "", "2", 2 }, { "", "3", 2 }, { "", "4", 2 }, { "", "6", 2 }, { "", "online", 2 }, { "", "online +2", 2 }
 };
 enum { T_FIXED, T_RULES, T_TIME, T_DRAFTS, T_SPEEDS, T_FORMATS, N_TABLES };
 static const struct table { const char *csv, *title; int columns[12]; } tables[N_TABLES] = {
     { "fixed", "Leaving every token after the same layer", { EXIT, LOSS, BITS, CHANGE, AGREE, CHECK, -1 } },
-    { "rules", "Leaving by a rule: exact (deferred) and projected keys and values", { RULE, GATES, THRESHOLD, LAYERS, SAVED, HEADS, BITS, CHANGE, PROJECT, -1 } },
-    { "time", "Time of a token, scored one by one; loss on the same tokens; thresholds that cost 1 % and 3 % on all windows",
+    { "rules", "Leaving by a rule: exact (deferred) keys and values, and the loss that projected ones add (first sixth of the windows)", { RULE, GATES, THRESHOLD, LAYERS, SAVED, HEADS, BITS, CHANGE, PROJECT, -1 } },
+    { "time", "Time of a token, scored one by one, and loss on the same tokens; thresholds that cost 1 % and 3 % on all windows",
       { RULE, GATES, THRESHOLD, FILL, LAYERS, HEADS, CHANGE, MS, WALL, SPEED, -1 } },
     { "drafts", NULL, { -1 } }, /* only in the CSV */
-    { "", "Self-speculation: speed against full depth by drafted tokens a round; `online +2` may draft two layers deeper where it is not sure; the last two columns are of that",
-      { EXIT, SPEED_BY, SPEED_BY + 1, SPEED_BY + 2, SPEED_BY + 3, SPEED_BY + 4, SPEED_BY + 5, SPEED_BY + 6, ACCEPTED, PER_ROUND, -1 } },
+    { "", "Self-speculation: speed against full depth by drafted tokens a round; `online +2` may draft two layers deeper where it is not sure; kept % of length 1, tokens/round of `online`",
+      { EXIT, SPEED_BY, SPEED_BY + 1, SPEED_BY + 2, SPEED_BY + 3, SPEED_BY + 4, SPEED_BY + 5, SPEED_BY + 6, KEPT, PER_ROUND, -1 } },
     { "formats", "Formats of weights, full depth", { MODEL, MBYTES, LOSS, BITS, CHANGE, -1 } }
 };
 typedef struct record { int table; char text[N_TEXT][40]; double v[N_COLUMNS]; } record;
@@ -170,13 +170,11 @@ static record *add_record(int table, const char *model)
     snprintf(r->text[MODEL], sizeof r->text[MODEL], "%s", model);
     return r;
 }
-static void print_cell(const record *r, int column, int digits, char *out, size_t size)
+static void print_cell(const record *r, int column, int exact, char *out, size_t size)
 {
     out[0] = 0;
     if (column < N_TEXT) snprintf(out, size, "%s", r->text[column]);
-    else if (isnan(r->v[column])) return;
-    else if (digits > 0) snprintf(out, size, "%.*g", digits, r->v[column]);
-    else snprintf(out, size, "%.*f", columns[column].digits, r->v[column]);
+    else if (!isnan(r->v[column])) snprintf(out, size, exact ? "%.*g" : "%.*f", exact ? 9 : columns[column].digits, r->v[column]);
 }
 static void print_row(const struct table *t, const record *r, const int *width) /* r NULL: titles */
 {
@@ -228,13 +226,13 @@ static void write_csv(const char *isa)
     int i, k;
     machine(cpu, sizeof cpu);
     fprintf(f, "cpu,compiler,flags,isa,threads,table");
-    for (i = 0; i < SPEED_BY; i++) fprintf(f, ",%s", columns[i].csv);
+    for (i = 0; i < N_COLUMNS; i++) if (columns[i].csv[0] != 0) fprintf(f, ",%s", columns[i].csv);
     fputc('\n', f);
     for (k = 0; k < n_records; k++) {
         if (tables[records[k].table].csv[0] == 0) continue;
         fprintf(f, "\"%s\",\"%s\",\"%s\",%s,1,%s", cpu, COMPILER, LTX_BENCH_FLAGS, isa, tables[records[k].table].csv);
-        for (i = 0; i < SPEED_BY; i++) {
-            print_cell(&records[k], i, 9, cell, sizeof cell);
+        for (i = 0; i < N_COLUMNS; i++) if (columns[i].csv[0] != 0) {
+            print_cell(&records[k], i, 1, cell, sizeof cell);
             fprintf(f, i < N_TEXT ? ",\"%s\"" : ",%s", cell);
         }
         fputc('\n', f);
@@ -256,15 +254,15 @@ typedef struct bench {
     const char *isa;
     ltx_session_desc desc;      /* of the last session, to start it anew  */
     ltx_session_mems mems;
+    ltx_step steps[LTX_MAX_LAYERS]; /* of the plan that is in use         */
 } bench;
 
 /* How to run: a rule with its gates and fill, or a draft. */
 typedef struct setting {
     int32_t  rule, fill, first, every; /* gates after steps first, first + every, ... (0-based) */
     float    threshold;
-    int32_t  screen;                   /* gates look at the shortlist first      */
+    int32_t  screen;                   /* gates look at the shortlist first                     */
     int32_t  exit, length;             /* of a draft; length as in `lengths`                    */
-    ltx_step steps[LTX_MAX_LAYERS];
 } setting;
 
 static void log_event(void *user, const ltx_event *e)
@@ -279,8 +277,10 @@ static void load_model(bench *b, const char *path)
     const char *slash = strrchr(path, '/');
     ltx_blob image = read_file(path);
     ltx_need need;
+    char *at;
     snprintf(b->name, sizeof b->name, "%s", slash != NULL ? slash + 1 : path);
     if (strrchr(b->name, '.') != NULL) *strrchr(b->name, '.') = 0;
+    for (at = b->name; *at != 0; at++) if (strchr("<>&\"", *at) != NULL) *at = '_'; /* safe in CSV and SVG */
     b->file_mb = (double)image.size / 1e6;
     check(ltx_gguf_need(image, &to_stderr, &need), path);
     check(ltx_gguf_init(image, lend(need), &to_stderr, &b->model), path);
@@ -338,15 +338,16 @@ static ltx_session *open_session(bench *b, int rows, int logits_rows, int draft_
     b->isa = ltx_isa_name(used.isa);
     return s;
 }
-static void use_setting(bench *b, ltx_session *s, setting *x)
+static void use_setting(bench *b, ltx_session *s, const setting *x)
 {
     ltx_plan plan;
     ltx_policy policy;
+    check(ltx_rewind(s, 0), "rewind"); /* no row waits for the plan that is about to change */
     memset(&policy, 0, sizeof policy);
     policy.rule = x->rule; policy.threshold = x->threshold; policy.screen = x->screen;
-    plan.steps = x->steps; plan.fill = x->fill;
-    check(ltx_plan_full(&b->model, x->steps, LTX_MAX_LAYERS, &plan.count), "plan");
-    check(ltx_plan_gates(x->steps, plan.count, x->first, x->every), "gates");
+    plan.steps = b->steps; plan.fill = x->fill;
+    check(ltx_plan_full(&b->model, b->steps, LTX_MAX_LAYERS, &plan.count), "plan");
+    check(ltx_plan_gates(b->steps, plan.count, x->first, x->every), "gates");
     check(ltx_set_plan(s, &plan), "plan");
     check(ltx_set_policy(s, &policy), "policy");
 }
@@ -457,7 +458,7 @@ static void see_every_exit(bench *b, ltx_session *s)
 }
 /* Numbers of the two checkpoints' READMEs, float32, first 60 windows of stories-valid (told by its number of tokens). */
 static const struct known { int dim, tokens; double loss[12], agreement[12]; } known[] = {
-    { 192, 139656, { 3.554, 3.236, 2.913, 2.543, 2.302, 2.117, 2.005, 1.960, 1.915, 1.880, 1.867, 1.855 },
+    { 192, 139696, { 3.554, 3.236, 2.913, 2.543, 2.302, 2.117, 2.005, 1.960, 1.915, 1.880, 1.867, 1.855 },
                    { .342, .398, .481, .577, .659, .738, .793, .827, .863, .901, .931, 1 } },
     { 128, 497585, { 1.630, 1.344, 1.158, 1.021, .947, .891, .843, .817, .808, .800, .797, .789 },
                    { .572, .667, .740, .805, .836, .868, .907, .933, .947, .961, .972, 1 } }
@@ -563,7 +564,7 @@ static void check_replay(bench *b, ltx_session *s)
 }
 static void rule_row(bench *b, ltx_session *s, setting x)
 {
-    int n = b->windows * opt.ctx;
+    int n = b->windows * opt.ctx, part = (b->windows + 5) / 6;
     double full = full_loss(b, n);
     record *r = add_record(T_RULES, b->name);
     sum exact = replay_all(b, &x, n);
@@ -571,20 +572,23 @@ static void rule_row(bench *b, ltx_session *s, setting x)
     r->text[FILL][0] = 0;
     r->v[LAYERS] = exact.layers; r->v[SAVED] = 100 * (1 - exact.layers / b->layers); r->v[HEADS] = exact.heads;
     r->v[LOSS] = exact.loss; r->v[BITS] = bits(b, exact.loss); r->v[CHANGE] = 100 * (exact.loss / full - 1);
+    exact = replay_all(b, &x, part * opt.ctx);
     x.fill = LTX_FILL_PROJECT;
-    r->v[PROJECT] = 100 * (run_rule(b, s, &x, b->windows, 0).loss / full - 1);
+    r->v[PROJECT] = 100 * (run_rule(b, s, &x, part, 0).loss / exact.loss - 1);
 }
 static void rules(bench *b, ltx_session *s)
 {
-    static const struct { int rule, few; double thresholds[7]; } sweep[] = {
-        { LTX_EXIT_PROB, 0, { .5, .6, .7, .8, .9, .95, .98 } }, { LTX_EXIT_MARGIN, 0, { .4, .5, .6, .7, .8, .9, .95 } },
-        { LTX_EXIT_ENTROPY, 0, { 2, 1.5, 1, .8, .6, .4, .2 } }, { LTX_EXIT_COSINE, 0, { .92, .94, .95, .96, .97, .98, .99 } },
-        { LTX_EXIT_PROB, 1, { .5, .6, .7, .8, .9, .95, .98 } }
+    static const struct { int rule, few; double thresholds[6]; } sweep[] = {
+        { LTX_EXIT_PROB, 0, { .6, .7, .8, .9, .95, .98 } }, { LTX_EXIT_MARGIN, 0, { .5, .6, .7, .8, .9, .95 } },
+        { LTX_EXIT_ENTROPY, 0, { 1.5, 1, .8, .6, .4, .2 } }, { LTX_EXIT_COSINE, 0, { .97, .98, .985, .99, .9925, .995 } },
+        { LTX_EXIT_PROB, 1, { .3, .5, .7, .8, .9, .95 } }
     };
     int i, k;
-    for (i = 0; i < COUNT(sweep); i++) for (k = 0; k < 7; k++) {
-        rule_row(b, s, sweep[i].few ? few_gates(b, sweep[i].rule, sweep[i].thresholds[k], LTX_FILL_DEFER) : most_gates(sweep[i].rule, sweep[i].thresholds[k], LTX_FILL_DEFER));
-        progress("rules and thresholds", i * 7 + k + 1, COUNT(sweep) * 7);
+    for (i = 0; i < COUNT(sweep); i++) for (k = 0; k < 6; k++) {
+        int rule = sweep[i].rule;
+        double threshold = sweep[i].thresholds[k];
+        rule_row(b, s, sweep[i].few ? few_gates(b, rule, threshold, LTX_FILL_DEFER) : most_gates(rule, threshold, LTX_FILL_DEFER));
+        progress("rules and thresholds", i * 6 + k + 1, COUNT(sweep) * 6);
     }
 }
 /* The threshold at which a rule's exact treatment costs `percent` more loss. */
@@ -603,61 +607,70 @@ static double threshold_for(const bench *b, setting x, double percent)
 
 /* ==== >>timing ========================================================================================================= */
 
-typedef struct timing { double cpu[ROUNDS], wall[ROUNDS], ratio[ROUNDS]; } timing; /* seconds a token; full depth / this, CPU */
+/* Seconds a token by round; ratio = full depth / this, CPU. What came out, summed over rounds. */
+typedef struct timing { double cpu[ROUNDS], wall[ROUNDS], ratio[ROUNDS]; sum out; ltx_stats stats; } timing;
 
-/* Rounds over all settings in turn, so that what disturbs one disturbs its neighbours too. Setting 0 is full depth. `run` does
-   one setting and returns its time per token; its round 0 warms up. */
-typedef stamp run_fn(bench *b, ltx_session *s, setting *x, int index, int round, void *user);
-static void interleave(bench *b, ltx_session *s, setting *settings, int n, run_fn *run, void *user, timing *out, const char *what)
+static int rounds(void) { return opt.quick ? 3 : ROUNDS; }
+
+/* All settings in turn, again and again, so that what disturbs one disturbs its neighbours too. Setting 0 is full depth. Each
+   round has a text of its own; ratios are taken within a round. `run` does one setting and adds up its time; round -1 warms up. */
+typedef void run_fn(bench *b, ltx_session *s, setting *x, int round, timing *t, stamp *spent);
+static void interleave(bench *b, ltx_session *s, setting *settings, int n, run_fn *run, timing *t, const char *what)
 {
-    int rounds = opt.quick ? 3 : ROUNDS, round, i;
-    for (round = 0; round <= rounds; round++) for (i = 0; i < n; i++) {
-        stamp t = run(b, s, &settings[i], i, round, user);
-        progress(what, round * n + i + 1, (rounds + 1) * n);
-        if (round == 0) continue;
-        out[i].cpu[round - 1] = t.cpu;
-        out[i].wall[round - 1] = t.wall;
-        out[i].ratio[round - 1] = out[0].cpu[round - 1] / t.cpu;
+    int round, i;
+    memset(t, 0, (size_t)n * sizeof *t);
+    for (round = -1; round < rounds(); round++) for (i = 0; i < n; i++) {
+        stamp spent = { 0, 0 };
+        run(b, s, &settings[i], round, &t[i], &spent);
+        progress(what, (round + 1) * n + i + 1, (rounds() + 1) * n);
+        if (round < 0) continue;
+        t[i].cpu[round] = spent.cpu;
+        t[i].wall[round] = spent.wall;
+        t[i].ratio[round] = t[0].cpu[round] / spent.cpu;
     }
+}
+static void add_time(stamp *spent, stamp since, int tokens)
+{
+    stamp z = now();
+    spent->cpu += (z.cpu - since.cpu) / tokens;
+    spent->wall += (z.wall - since.wall) / tokens;
+}
+static void add_stats(ltx_session *s, ltx_stats *to)
+{
+    ltx_stats from;
+    ltx_session_stats(s, &from);
+    to->head_rows += from.head_rows; to->rounds += from.rounds; to->drafted += from.drafted; to->accepted += from.accepted;
 }
 static void fill_times(record *r, timing *t)
 {
-    int rounds = opt.quick ? 3 : ROUNDS;
-    r->v[MS] = 1e3 * median(t->cpu, rounds); r->v[WALL] = 1e3 * median(t->wall, rounds); r->v[SPEED] = median(t->ratio, rounds);
+    r->v[MS] = 1e3 * median(t->cpu, rounds()); r->v[WALL] = 1e3 * median(t->wall, rounds()); r->v[SPEED] = median(t->ratio, rounds());
 }
-static int timed_windows(const bench *b) { return opt.quick || b->windows < 2 ? 1 : 2; }
-
-/* Score a text token by token. Losses are taken in the round that warms up, times in the others: same bits, same exits. */
-static stamp score(bench *b, ltx_session *s, setting *x, int index, int round, void *user)
+/* Score a window token by token, as a program that generates would; time and loss belong to the same tokens. */
+static void score(bench *b, ltx_session *s, setting *x, int round, timing *t, stamp *spent)
 {
-    sum *r = (sum *)user + index;
-    int w, i, tokens = opt.quick ? 128 : opt.ctx;
+    int base = round < 0 ? 0 : round % b->windows * opt.ctx, tokens = round < 0 ? 32 : opt.quick ? 128 : opt.ctx, i;
     ltx_batch batch;
     ltx_output out;
-    stamp a, z;
     if (tokens > opt.ctx) tokens = opt.ctx;
     memset(&batch, 0, sizeof batch);
     batch.count = batch.logits = 1;
     use_setting(b, s, x);
-    a = now();
-    for (w = 0; w < timed_windows(b); w++) {
-        check(ltx_rewind(s, 0), "rewind");
-        for (i = 0; i < tokens; i++) {
-            batch.tokens = b->tokens + w * opt.ctx + i;
-            check(ltx_eval_batch(s, &batch, &out), "eval");
-            if (round == 0) add_row(b, w * opt.ctx + i, out.logits, out.depth[0], r);
-        }
+    ltx_stats_reset(s);
+    t->out.x = x->fill == LTX_FILL_PROJECT || x->screen ? NULL : x; /* replayed exits know neither */
+    for (i = 0; i < tokens; i++) {
+        stamp begin = now();
+        batch.tokens = b->tokens + base + i;
+        check(ltx_eval_batch(s, &batch, &out), "eval");
+        add_time(spent, begin, tokens);
+        if (round >= 0) add_row(b, base + i, out.logits, out.depth[0], &t->out);
     }
-    z = now();
-    z.cpu = (z.cpu - a.cpu) / (timed_windows(b) * tokens);
-    z.wall = (z.wall - a.wall) / (timed_windows(b) * tokens);
-    return z;
+    if (round >= 0) add_stats(s, &t->stats);
 }
 static int timed_settings(const bench *b, setting *x)
 {
     static const double percent[] = { 1, 3 };
     int n = 0, p, fill, k;
-    x[n++] = make_setting(LTX_EXIT_NEVER, 0, 0, 0, 0);
+    x[n++] = make_setting(LTX_EXIT_NEVER, 0, LTX_FILL_DEFER, 0, 0);
     x[n++] = make_setting(LTX_EXIT_ALWAYS, 0, LTX_FILL_NONE, b->layers * 5 / 6 - 1, b->layers); /* nobody reads what is above */
     x[n++] = make_setting(LTX_EXIT_ALWAYS, 0, LTX_FILL_NONE, b->layers * 2 / 3 - 1, b->layers);
     for (p = 0; p < 2; p++) for (k = 0; k < 6; k++) for (fill = LTX_FILL_PROJECT; fill <= LTX_FILL_DEFER; fill++) {
@@ -674,20 +687,18 @@ static void times(bench *b)
 {
     static setting x[MAX_SETTINGS];
     static timing t[MAX_SETTINGS];
-    static sum sums[MAX_SETTINGS];
     ltx_session *s = open_session(b, WAIT_ROWS, 1, 0);
-    int n = timed_settings(b, x), i, k, heads;
-    memset(sums, 0, sizeof sums);
-    for (i = 0; i < n; i++) sums[i].x = (x[i].fill == LTX_FILL_PROJECT && i > 0) || x[i].screen ? NULL : &x[i]; /* replayed exits know neither */
-    interleave(b, s, x, n, score, sums, t, "time of exits");
+    int n = timed_settings(b, x), i;
+    interleave(b, s, x, n, score, t, "time of exits");
     for (i = 0; i < n; i++) {
+        const sum *out = &t[i].out;
         record *r = add_record(T_TIME, b->name);
-        if (sums[i].differ > sums[i].tokens / 1000) die("token by token and in batches differ for %d of %d tokens", sums[i].differ, sums[i].tokens);
+        if (out->differ > out->tokens / 1000) die("token by token and in batches differ for %d of %d tokens", out->differ, out->tokens);
         describe(b, &x[i], r);
-        r->v[LAYERS] = sums[i].layers / sums[i].tokens; r->v[LOSS] = sums[i].loss / sums[i].tokens; r->v[BITS] = bits(b, r->v[LOSS]);
+        r->v[LAYERS] = out->layers / out->tokens; r->v[LOSS] = out->loss / out->tokens; r->v[BITS] = bits(b, r->v[LOSS]);
         r->v[SAVED] = 100 * (1 - r->v[LAYERS] / b->layers);
-        r->v[CHANGE] = 100 * (sums[i].loss / sums[0].loss - 1);
-        if (sums[i].x != NULL) for (k = 0, r->v[HEADS] = 0; k < sums[i].tokens; k++) { replay(b, &x[i], k, &heads); r->v[HEADS] += (double)heads / sums[i].tokens; }
+        if (!x[i].screen) r->v[HEADS] = (double)t[i].stats.head_rows / out->tokens;
+        r->v[CHANGE] = 100 * (out->loss / t[0].out.loss - 1);
         fill_times(r, &t[i]);
     }
 }
@@ -702,18 +713,23 @@ static const char *draft_name(int length, const char *format, char *out, size_t 
     else snprintf(out, size, format, length);
     return out;
 }
-typedef struct written { int32_t *text; int prompts, tokens; ltx_stats *stats; } written; /* [prompts][tokens] of full depth */
+static int32_t written[2 * LTX_MAX_STEPS]; /* what full depth wrote in this round */
 
-/* Continue a few story beginnings greedily; round 0 checks the text. The learning of `online` starts anew each time. */
-static stamp generate(bench *b, ltx_session *s, setting *x, int index, int round, void *user)
+static int to_write(void)
 {
-    written *w = (written *)user;
+    int n = opt.quick ? 32 : 96;
+    return n < opt.ctx - PROMPT ? n : opt.ctx - PROMPT;
+}
+/* Continue the beginning of a story greedily; the text must be that of full depth. `online` starts to learn anew each time. */
+static void generate(bench *b, ltx_session *s, setting *x, int round, timing *t, stamp *spent)
+{
+    const int32_t *prompt = b->tokens + b->starts[round < 0 ? 0 : round % b->n_starts];
+    int32_t tokens = to_write(), token, count, n, i;
     ltx_sampler greedy;
     ltx_draft draft;
     ltx_token out[DRAFTS + 1];
-    stamp total = { 0, 0 }, a, z;
     const float *logits;
-    int32_t token, count, p, n, i;
+    stamp begin;
     memset(&greedy, 0, sizeof greedy);
     memset(&draft, 0, sizeof draft);
     draft.exit = x->exit; draft.length = x->length > 0 ? x->length : 0;
@@ -721,28 +737,19 @@ static stamp generate(bench *b, ltx_session *s, setting *x, int index, int round
     draft.stop = x->length > 0 ? 1e-6f : 0;
     s = start_session(b);
     check(ltx_set_draft(s, &draft), "draft");
-    for (p = 0; p < w->prompts; p++) {
-        check(ltx_rewind(s, 0), "rewind");
-        check(ltx_eval(s, b->tokens + b->starts[p], PROMPT, &logits), "eval");
-        check(ltx_sample(s, &greedy, logits, &token), "sample");
-        a = now();
-        for (n = 0; n < w->tokens; n += count) {
-            int32_t room = w->tokens - n < DRAFTS + 1 ? w->tokens - n : DRAFTS + 1, *at = w->text + p * w->tokens + n;
-            check(ltx_decode(s, &greedy, token, out, room, &count), "decode");
-            for (i = 0; i < count; i++) {
-                if (index == 0 && round == 0) at[i] = out[i].id;
-                else if (at[i] != out[i].id) die("draft after layer %d, length %d: text differs at token %d of story %d", x->exit, x->length, n + i, p);
-            }
-            token = out[count - 1].id;
+    check(ltx_eval(s, prompt, PROMPT, &logits), "eval");
+    check(ltx_sample(s, &greedy, logits, &token), "sample");
+    begin = now();
+    for (n = 0; n < tokens; n += count) {
+        check(ltx_decode(s, &greedy, token, out, tokens - n < DRAFTS + 1 ? tokens - n : DRAFTS + 1, &count), "decode");
+        token = out[count - 1].id;
+        for (i = 0; i < count; i++) {
+            if (x->exit > 0 && written[n + i] != out[i].id) die("draft after layer %d, length %d: text differs at token %d", x->exit, x->length, n + i);
+            written[n + i] = out[i].id;
         }
-        z = now();
-        total.cpu += z.cpu - a.cpu;
-        total.wall += z.wall - a.wall;
     }
-    ltx_session_stats(s, &w->stats[index]);
-    total.cpu /= w->prompts * w->tokens;
-    total.wall /= w->prompts * w->tokens;
-    return total;
+    add_time(spent, begin, tokens);
+    if (round >= 0) add_stats(s, &t->stats);
 }
 static int draft_settings(const bench *b, setting *x)
 {
@@ -761,23 +768,16 @@ static void drafts(bench *b)
 {
     static setting x[MAX_SETTINGS];
     static timing t[MAX_SETTINGS];
-    static ltx_stats stats[MAX_SETTINGS];
-    ltx_session *s = open_session(b, WAIT_ROWS, 1, DRAFTS);
-    written w;
     int n = draft_settings(b, x), i, k;
-    w.prompts = b->n_starts < 2 ? 1 : opt.quick ? 1 : 2;
-    w.tokens = opt.quick ? 48 : 160;
-    w.stats = stats;
-    if (PROMPT + w.tokens + 1 > opt.ctx) w.tokens = opt.ctx - PROMPT - 1;
-    if (w.tokens < 1 || b->starts[w.prompts - 1] + PROMPT > b->n_tokens) return;
-    w.text = (int32_t *)take((size_t)(w.prompts * w.tokens), sizeof *w.text);
-    interleave(b, s, x, n, generate, &w, t, "time of drafts");
+    if (to_write() < 1 || b->starts[b->n_starts < ROUNDS ? b->n_starts - 1 : ROUNDS - 1] + PROMPT > b->n_tokens) return;
+    interleave(b, open_session(b, WAIT_ROWS, 1, DRAFTS), x, n, generate, t, "time of drafts");
     for (i = 0; i < n; i++) {
+        const ltx_stats *made = &t[i].stats;
         record *r = add_record(T_DRAFTS, b->name);
-        double rounds = stats[i].rounds > 0 ? (double)stats[i].rounds : NAN;
-        r->v[EXIT] = i > 0 ? (double)x[i].exit : NAN;
+        if (i > 0) r->v[EXIT] = x[i].exit;
         if (i > 0) draft_name(x[i].length, "%d", r->text[LENGTH], sizeof r->text[LENGTH]);
-        r->v[DRAFTED] = (double)stats[i].drafted; r->v[ACCEPTED] = (double)stats[i].accepted; r->v[PER_ROUND] = 1 + (double)stats[i].accepted / rounds;
+        if (i > 0) r->v[PER_ROUND] = 1 + (double)made->accepted / (double)made->rounds;
+        r->v[DRAFTED] = (double)made->drafted; r->v[ACCEPTED] = (double)made->accepted;
         fill_times(r, &t[i]);
     }
     for (i = 1; i < n; i += COUNT(lengths)) { /* a row of speeds per exit */
@@ -785,8 +785,8 @@ static void drafts(bench *b)
         const record *d = &records[n_records - 1 - n + i - (i - 1) / COUNT(lengths)];
         r->v[EXIT] = x[i].exit;
         for (k = 0; k < COUNT(lengths); k++) r->v[SPEED_BY + k] = d[k].v[SPEED];
-        r->v[ACCEPTED] = 100 * d[k - 1].v[ACCEPTED] / d[k - 1].v[DRAFTED];
-        r->v[PER_ROUND] = d[k - 1].v[PER_ROUND];
+        r->v[KEPT] = 100 * d[0].v[ACCEPTED] / d[0].v[DRAFTED];
+        r->v[PER_ROUND] = d[COUNT(lengths) - 2].v[PER_ROUND];
     }
 }
 
@@ -825,7 +825,7 @@ static double tick(double range, int most) /* 1, 2 or 5 times a power of ten */
 }
 static void draw_axes(const panel *p, const char *title, const char *x_title, const char *y_title)
 {
-    double sx = tick(p->x1 - p->x0, 12), sy = tick(p->y1 - p->y0, 8), v;
+    double sx = fmax(1, tick(p->x1 - p->x0, 12)), sy = tick(p->y1 - p->y0, 8), v;
     fprintf(p->f, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"14\" font-weight=\"bold\">%s</text>\n", p->left, p->top - 14, title);
     for (v = ceil(p->x0 / sx) * sx; v <= p->x1 + sx * 1e-6; v += sx)
         fprintf(p->f, "<path d=\"M%.1f %.1fv4\" stroke=\"#666\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.3g</text>\n", px(p, v), p->top + p->height, px(p, v), p->top + p->height + 17, v);
@@ -869,13 +869,14 @@ static int pick_draft(const record *r, const char *key, double *x, double *y)
 }
 static void draw_exits(FILE *f, const bench *b)
 {
-    panel p = { NULL, 72, 78, 340, 272, 0, 0, 0, 0, 0, 268, 92 };
+    panel p = { NULL, 72, 78, 340, 272, 0, 0, 0, 0, 0, 256, 92 };
     double full = bits(b, full_loss(b, b->windows * opt.ctx)), x, y;
     int i;
-    p.f = f; p.x0 = p.x1 = b->layers; p.y0 = full * .98; p.y1 = full * 1.25;
+    p.f = f; p.x0 = p.x1 = b->layers; p.y0 = full * .98; p.y1 = full * 1.16;
     for (i = 0; i < n_records; i++) if ((pick_fixed(&records[i], "", &x, &y) || records[i].table == T_RULES) && y <= p.y1 && x < p.x0) p.x0 = floor(x);
     if (p.x0 >= p.x1) p.x0 = p.x1 - 1;
     draw_axes(&p, "Leaving early: loss against depth", "mean layers per token", "bits per byte");
+    fprintf(f, "<rect x=\"%.1f\" y=\"%.1f\" width=\"170\" height=\"130\" fill=\"#fbfbf8\"/>\n", p.legend_x - 8, p.legend_y - 12);
     draw_line(&p, pick_fixed, "", "same layer for all", "#555555", "5 3");
     draw_line(&p, pick_rule, "prob", "probability", "#0b63b0", "none");
     draw_line(&p, pick_rule, "prob*", "probability, few gates", "#4ba3e3", "2 3");
@@ -930,7 +931,8 @@ static const char help[] =
     "  --quick        a look in half a minute: 4 windows, 3 rounds, short texts\n"
     "TEXT holds stories separated by blank lines, as in the validation split of TinyStories (arXiv 2305.07759, data set\n"
     "roneneldan/TinyStories, CDLA-Sharing-1.0); any plain text will do. Bits per byte count the bytes of the file.\n"
-    "Speed is that of one thread, the median of 7 interleaved rounds, by CPU time. Exit status 1 if a check fails.\n";
+    "Speed is that of one thread by CPU time, the median of 7 rounds over all settings in turn, each round with a window or\n"
+    "a story of its own. Exit status 1 if a check fails.\n";
 
 static int number(const char *s, const char *name)
 {
@@ -970,6 +972,8 @@ int main(int argc, char **argv)
     int i;
     (void)argc;
     options(argv);
+    if (opt.csv != NULL) close_output(open_output(opt.csv), opt.csv); /* better now than after minutes */
+    if (opt.svg != NULL) close_output(open_output(opt.svg), opt.svg);
     if (opt.formats) formats(&b);
     else {
         load_model(&b, opt.models[0]);

@@ -202,7 +202,8 @@ static const option options[] = {
     { 0, "repeat", "A-B:TIMES", "run layers A to B so many times in all", parse_repeat, set.repeat, 0, 0 },
     HEADING("When to stop early (depth = number of steps that ran; a step is a layer of the plan)"),
     { 0, "exit", "RULE:X", "prob:X, margin:X, cosine:X: leave when it is at least X;\n"
-      "entropy:X: at most X nats; depth:N: always after N steps", parse_exit, &set.desc.policy, 0, 0 },
+      "entropy:X: at most X nats; depth:N: always after N steps.\n"
+      "prob looks at the model's shortlist first, if it has one", parse_exit, &set.desc.policy, 0, 0 },
     { 0, "gates", "FIRST:EVERY", "ask the rule after step FIRST and then every EVERY steps\n"
       "(default: from two thirds of the depth, every sixth of it)", parse_pair, set.gates, 0, 0 },
     { 0, "fill", "project|defer|none", "keys and values of the layers that did not run: from the\n"
