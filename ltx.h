@@ -741,8 +741,8 @@ LTX_API const char *ltx_result_text(ltx_result r)
 }
 
 /* ==== >>formats ===========================================================================================
-   Owns the number formats of weights: what a block looks like, to float, from float. One row of ltxi_traits per format, no other
-   switch over formats. May call: platform.                                                                   */
+   Owns the number formats of weights: what a block looks like, to float, from float. One row of LTXI_FORMATS per format, from which
+   everything that goes by format is made. May call: platform.                                                                   */
 
 LTXI_FN float ltxi_from_half(uint32_t h)
 {
@@ -826,21 +826,19 @@ LTXI_FN void ltxi_encode_q4_0(const float *x, int32_t n, uint8_t *out)
     }
 }
 
-typedef struct ltxi_trait {
-    int32_t type, block, bytes; /* elements and bytes of a block */
-    int32_t quantized;          /* products quantize their input */
-    const char *name;
-    void (*decode)(const uint8_t *in, int32_t n, float *y);
-    void (*encode)(const float *x, int32_t n, uint8_t *out);
-} ltxi_trait;
-enum { LTXI_TF32, LTXI_TF16, LTXI_TBF16, LTXI_TQ8_0, LTXI_TQ4_0, LTXI_TYPES }; /* rows of the table and of ltxi_kernels.tile */
-static const ltxi_trait ltxi_traits[LTXI_TYPES] = {
-    { LTX_F32,  1, 4, 0, LTXI_S("F32"),  ltxi_decode_f32,  ltxi_encode_f32 },
-    { LTX_F16,  1, 2, 0, LTXI_S("F16"),  ltxi_decode_f16,  ltxi_encode_f16 },
-    { LTX_BF16, 1, 2, 0, LTXI_S("BF16"), ltxi_decode_bf16, ltxi_encode_bf16 },
-    { LTX_Q8_0, LTXI_BLOCK, LTXI_Q8_BYTES, 1, LTXI_S("Q8_0"), ltxi_decode_q8_0, ltxi_encode_q8_0 },
-    { LTX_Q4_0, LTXI_BLOCK, LTXI_Q4_BYTES, 1, LTXI_S("Q4_0"), ltxi_decode_q4_0, ltxi_encode_q4_0 }
-};
+/* Constant tables in this file hold numbers and short texts, no pointers: in position-independent code those would have to be
+   filled in by the loader, and the tables would lie in writable memory. What has to be called goes through a switch.
+   Name; functions; elements and bytes of a block; do products quantize their input? */
+#define LTXI_FORMATS(X) X(F32, f32, 1, 4, 0) X(F16, f16, 1, 2, 0) X(BF16, bf16, 1, 2, 0) X(Q8_0, q8_0, LTXI_BLOCK, LTXI_Q8_BYTES, 1) X(Q4_0, q4_0, LTXI_BLOCK, LTXI_Q4_BYTES, 1)
+#define LTXI_ENUM(name, fn, block, bytes, quantized) LTXI_T##name,
+#define LTXI_TRAIT(name, fn, block, bytes, quantized) { LTX_##name, block, bytes, quantized, LTXI_S(#name) },
+#define LTXI_DECODE(name, fn, block, bytes, quantized) case LTXI_T##name: ltxi_decode_##fn(in, n, y); break;
+#define LTXI_ENCODE(name, fn, block, bytes, quantized) case LTXI_T##name: ltxi_encode_##fn(x, n, out); break;
+enum { LTXI_FORMATS(LTXI_ENUM) LTXI_TYPES };
+typedef struct ltxi_trait { int32_t type, block, bytes, quantized; char name[8]; } ltxi_trait;
+static const ltxi_trait ltxi_traits[LTXI_TYPES] = { LTXI_FORMATS(LTXI_TRAIT) };
+LTXI_FN void ltxi_decode(int32_t trait, const uint8_t *in, int32_t n, float *y) { switch (trait) { LTXI_FORMATS(LTXI_DECODE) } }
+LTXI_FN void ltxi_encode(int32_t trait, const float *x, int32_t n, uint8_t *out) { switch (trait) { LTXI_FORMATS(LTXI_ENCODE) } }
 LTXI_FN int32_t ltxi_trait_of(int32_t type) /* row of ltxi_traits or -1 */
 {
     int32_t i;
@@ -862,14 +860,14 @@ LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *o
 {
     int32_t t = ltxi_trait_of(type);
     if (t < 0 || n < 0 || n % ltxi_traits[t].block != 0) return LTX_E_ARG;
-    ltxi_traits[t].encode(x, n, (uint8_t *)out);
+    ltxi_encode(t, x, n, (uint8_t *)out);
     return LTX_OK;
 }
 LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y)
 {
     int32_t t = ltxi_trait_of(type);
     if (t < 0 || n < 0 || n % ltxi_traits[t].block != 0) return LTX_E_ARG;
-    ltxi_traits[t].decode((const uint8_t *)in, n, y);
+    ltxi_decode(t, (const uint8_t *)in, n, y);
     return LTX_OK;
 }
 
@@ -1562,7 +1560,7 @@ LTXI_T_##S void ltxi_##S##_halve(const float *x, int32_t n, uint8_t *out) /* wri
    Owns the table of kernels, the choice of an instruction set, threads. May call: everything above.            */
 
 typedef struct ltxi_kernels {
-    ltxi_tile_fn *tile[LTXI_TYPES]; /* as ltxi_traits */
+    ltxi_tile_fn *tile[LTXI_TYPES]; /* by LTXI_T... */
     float (*quantize)(const float *x, int32_t n, int8_t *q, int32_t *sum);
     void  (*map)(int32_t f, const float *x, int32_t n, float *y);
     void  (*sincos)(const float *fh, const float *fl, float x, int32_t n, float *sine, float *cosine);
@@ -1582,10 +1580,14 @@ typedef struct ltxi_kernels {
 #define LTXI_KERNELS(S) \
     LTXI_GETPUT(S) LTXI_FUNCTIONS(S) LTXI_SINCOS(S) LTXI_QUANTIZE(S) LTXI_NORMS(S) LTXI_SOFTMAX(S) LTXI_ROPE(S) LTXI_ATTEND(S) \
     LTXI_FLOAT_TILE(S, f32, ldf, 4) LTXI_FLOAT_TILE(S, f16, ldh, 2) LTXI_FLOAT_TILE(S, bf16, ldb, 2) \
-    static const ltxi_kernels ltxi_##S##_kernels = { \
-        { ltxi_##S##_tile_f32, ltxi_##S##_tile_f16, ltxi_##S##_tile_bf16, ltxi_##S##_tile_q8_0, ltxi_##S##_tile_q4_0 }, \
-        ltxi_##S##_quantize, ltxi_##S##_map, ltxi_##S##_sincos, ltxi_##S##_dot, ltxi_##S##_zero, ltxi_##S##_norm, ltxi_##S##_axpy, ltxi_##S##_mulv, ltxi_##S##_maximum, \
-        ltxi_##S##_expsum, ltxi_##S##_rope, ltxi_##S##_scores, ltxi_##S##_values, ltxi_##S##_widen, ltxi_##S##_halve };
+    LTXI_FN void ltxi_##S##_kernels(ltxi_kernels *k) \
+    { \
+        k->tile[LTXI_TF32] = ltxi_##S##_tile_f32; k->tile[LTXI_TF16] = ltxi_##S##_tile_f16; k->tile[LTXI_TBF16] = ltxi_##S##_tile_bf16; \
+        k->tile[LTXI_TQ8_0] = ltxi_##S##_tile_q8_0; k->tile[LTXI_TQ4_0] = ltxi_##S##_tile_q4_0; \
+        k->quantize = ltxi_##S##_quantize; k->map = ltxi_##S##_map; k->sincos = ltxi_##S##_sincos; k->dot = ltxi_##S##_dot; k->zero = ltxi_##S##_zero; \
+        k->norm = ltxi_##S##_norm; k->axpy = ltxi_##S##_axpy; k->mulv = ltxi_##S##_mulv; k->maximum = ltxi_##S##_maximum; k->expsum = ltxi_##S##_expsum; \
+        k->rope = ltxi_##S##_rope; k->scores = ltxi_##S##_scores; k->values = ltxi_##S##_values; k->widen = ltxi_##S##_widen; k->halve = ltxi_##S##_halve; \
+    }
 LTXI_KERNELS(scalar)
 #ifdef LTXI_X86
 LTXI_KERNELS(avx2)
@@ -1622,7 +1624,7 @@ LTX_API uint32_t ltx_isa_mask(void)
 }
 LTX_API const char *ltx_isa_name(int32_t isa)
 {
-    static const char *const names[LTX_ISA_COUNT] = { LTXI_S("auto"), LTXI_S("scalar"), LTXI_S("avx2"), LTXI_S("avx512") };
+    static const char names[LTX_ISA_COUNT][8] = { LTXI_S("auto"), LTXI_S("scalar"), LTXI_S("avx2"), LTXI_S("avx512") };
     return isa >= 0 && isa < LTX_ISA_COUNT ? names[isa] : LTXI_S("?");
 }
 LTXI_FN int32_t ltxi_isa_best(int32_t isa) /* AUTO to the best set; -1 if this machine lacks the one asked for */
@@ -1631,14 +1633,17 @@ LTXI_FN int32_t ltxi_isa_best(int32_t isa) /* AUTO to the best set; -1 if this m
     if (isa == LTX_ISA_AUTO) for (isa = LTX_ISA_COUNT - 1; !(mask & 1u << isa); isa--) { }
     return isa > 0 && isa < LTX_ISA_COUNT && (mask & 1u << isa) ? isa : -1;
 }
-LTXI_FN const ltxi_kernels *ltxi_kernels_of(int32_t isa)
+/* Fill the table of a set, AUTO included, and return it; NULL if this machine lacks the set. */
+LTXI_FN const ltxi_kernels *ltxi_kernels_of(int32_t isa, ltxi_kernels *table)
 {
+    isa = ltxi_isa_best(isa);
+    if (isa < 0) return NULL;
+    if (isa == LTX_ISA_SCALAR) ltxi_scalar_kernels(table);
 #ifdef LTXI_X86
-    if (isa == LTX_ISA_AVX2) return &ltxi_avx2_kernels;
-    if (isa == LTX_ISA_AVX512) return &ltxi_avx512_kernels;
+    if (isa == LTX_ISA_AVX2) ltxi_avx2_kernels(table);
+    if (isa == LTX_ISA_AVX512) ltxi_avx512_kernels(table);
 #endif
-    (void)isa;
-    return &ltxi_scalar_kernels;
+    return table;
 }
 
 /* ---- threads: `count` tasks through the host's pool, OpenMP, or one after the other ---- */
@@ -2101,8 +2106,9 @@ LTXI_FN void ltxi_probabilities(const ltxi_kernels *k, const ltx_sampler *f, con
 }
 LTX_API void ltx_probabilities(int32_t isa, const ltx_sampler *sampler, const float *logits, int32_t n, float *probs, int32_t *order)
 {
-    int32_t best = ltxi_isa_best(isa);
-    ltxi_probabilities(ltxi_kernels_of(best < 0 ? LTX_ISA_SCALAR : best), sampler, logits, n, probs, order);
+    ltxi_kernels table;
+    const ltxi_kernels *k = ltxi_kernels_of(isa, &table);
+    ltxi_probabilities(k != NULL ? k : ltxi_kernels_of(LTX_ISA_SCALAR, &table), sampler, logits, n, probs, order);
 }
 
 /* ==== >>model =============================================================================================
@@ -2222,6 +2228,7 @@ struct ltx_session {
     ltx_model model;         /* defaults filled in */
     ltx_session_desc desc;   /* defaults filled in */
     ltxi_machine m;
+    ltxi_kernels kernels;    /* what m.k points to */
     ltxi_kv   kv;
     ltx_stats stats;
     int32_t position, high;  /* next position; highest ever since the last reset (rewinding with a window) */
@@ -2535,10 +2542,11 @@ LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_de
     state.used = cache.used = scratch.used = 0;
     ltxi_session_place(&s, &state, &cache, &scratch);
     ltxi_plan_resolve(&s, &s.desc.plan);
-    s.m.k = ltxi_kernels_of(s.desc.isa); s.m.pool = s.desc.pool; s.m.threads = s.desc.threads;
+    s.m.pool = s.desc.pool; s.m.threads = s.desc.threads;
     ltxi_session_start(&s);
     p = (ltx_session *)mem->state.ptr;
     *p = s;
+    p->m.k = ltxi_kernels_of(p->desc.isa, &p->kernels);
     *out = p;
     return LTX_OK;
 }
@@ -3368,11 +3376,11 @@ LTXI_FN int64_t ltxi_kv_int(const ltx_gguf_kv *kv) /* integers and bool; others 
     default: return INT64_MIN;
     }
 }
-typedef struct ltxi_arch { const char *name; int32_t rope_pairs; } ltxi_arch;
+typedef struct ltxi_arch { char name[8]; int32_t rope_pairs; } ltxi_arch;
 static const ltxi_arch ltxi_archs[] = { { "llama", LTX_ROPE_INTERLEAVED }, { "qwen2", LTX_ROPE_HALVES }, { "qwen3", LTX_ROPE_HALVES } };
 
 /* Metadata keys "<arch>.<suffix>" and where they go. */
-typedef struct ltxi_key { const char *suffix; size_t at; int32_t is_float; } ltxi_key;
+typedef struct ltxi_key { char suffix[36]; size_t at; int32_t is_float; } ltxi_key;
 static const ltxi_key ltxi_gguf_keys[] = {
     { "embedding_length", offsetof(ltx_model, dim), 0 },               { "block_count", offsetof(ltx_model, n_layers), 0 },
     { "attention.head_count", offsetof(ltx_model, n_heads), 0 },       { "attention.head_count_kv", offsetof(ltx_model, n_kv_heads), 0 },
@@ -3382,7 +3390,7 @@ static const ltxi_key ltxi_gguf_keys[] = {
     { "attention.scale", offsetof(ltx_model, attn_scale), 1 }
 };
 /* Tensor names: of the model, and of a block after "blk.<i>.". */
-typedef struct ltxi_name { const char *name; size_t at; } ltxi_name;
+typedef struct ltxi_name { char name[24]; size_t at; } ltxi_name;
 static const ltxi_name ltxi_model_names[] = {
     { "token_embd.weight", offsetof(ltx_model, embed) }, { "output_norm.weight", offsetof(ltx_model, out_norm) },
     { "output.weight", offsetof(ltx_model, head) },      { "rope_freqs.weight", offsetof(ltx_model, rope_factors) }
@@ -3578,7 +3586,7 @@ LTXI_FN int32_t ltxi_find_token(const ltx_vocab *v, const uint8_t *s, size_t len
 typedef struct ltxi_vocab_info { ltx_vocab v; ltx_gguf_kv tokens; } ltxi_vocab_info;
 LTXI_FN ltx_result ltxi_vocab_scan(ltx_blob image, const ltx_log *log, ltxi_vocab_info *info)
 {
-    static const struct { const char *key; size_t at; } ints[] = {
+    static const ltxi_name ints[] = {
         { "bos_token_id", offsetof(ltx_vocab, bos) }, { "eos_token_id", offsetof(ltx_vocab, eos) }, { "unknown_token_id", offsetof(ltx_vocab, unknown) },
         { "add_space_prefix", offsetof(ltx_vocab, add_prefix) } };
     ltx_gguf g;
@@ -3600,7 +3608,7 @@ LTXI_FN ltx_result ltxi_vocab_scan(ltx_blob image, const ltx_log *log, ltxi_voca
         if (ltxi_text_is(name, len, "tokens")) info->tokens = kv;
         if (ltxi_text_is(name, len, "scores")) scores = kv;
         if (ltxi_text_is(name, len, "token_type")) types = kv;
-        for (i = 0; i < LTXI_COUNT(ints); i++) if (ltxi_text_is(name, len, ints[i].key)) {
+        for (i = 0; i < LTXI_COUNT(ints); i++) if (ltxi_text_is(name, len, ints[i].name)) {
             int64_t value = ltxi_kv_int(&kv);
             int32_t id = value < 0 || value >= LTX_MAX_DIM ? -1 : (int32_t)value;
             memcpy((uint8_t *)&info->v + ints[i].at, &id, 4);
@@ -3848,15 +3856,17 @@ LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int
     ltxi_arena a;
     ltxi_acts acts;
     ltxi_machine machine;
+    ltxi_kernels table;
     ltxi_job job;
     float *rows;
     int32_t i;
     ltx_result r = ltx_matmul_need(w, m, &need);
     if (r != LTX_OK || x == NULL || y == NULL) return LTX_E_ARG;
     if (ltxi_block_ok(&need, &work) != LTX_OK) return LTX_E_MEM;
-    if (ltxi_isa_best(isa) < 0) return LTX_E_ABSENT;
     memset(&machine, 0, sizeof machine);
-    machine.k = ltxi_kernels_of(ltxi_isa_best(isa)); machine.threads = 1;
+    machine.threads = 1;
+    machine.k = ltxi_kernels_of(isa, &table);
+    if (machine.k == NULL) return LTX_E_ABSENT;
     a.base = (uint8_t *)work.ptr; a.used = 0;
     ltxi_acts_place(&a, &acts, m, w->cols);
     rows = (float *)ltxi_take(&a, (size_t)m, (size_t)acts.ld * 4);
@@ -3869,10 +3879,11 @@ LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int
 }
 LTX_API ltx_result ltx_map(int32_t isa, ltx_fn f, const float *x, int32_t n, float *y)
 {
-    const ltxi_kernels *k = ltxi_kernels_of(ltxi_isa_best(isa));
+    ltxi_kernels table;
+    const ltxi_kernels *k = ltxi_kernels_of(isa, &table);
     float zero[16], sine[16], cosine[16], t[16];
     int32_t i, part;
-    if (ltxi_isa_best(isa) < 0) return LTX_E_ABSENT;
+    if (k == NULL) return LTX_E_ABSENT;
     if (x == NULL || y == NULL || n < 0 || f < LTX_FN_EXP || f > LTX_FN_COS) return LTX_E_ARG;
     memset(zero, 0, sizeof zero);
     if (f == LTX_FN_LOG) { for (i = 0; i < n; i++) y[i] = ltxi_log(x[i]); return LTX_OK; }
@@ -3887,15 +3898,18 @@ LTX_API ltx_result ltx_map(int32_t isa, ltx_fn f, const float *x, int32_t n, flo
 }
 LTX_API ltx_result ltx_rmsnorm(int32_t isa, const float *x, const void *w, int32_t n, float eps, float *y)
 {
-    if (ltxi_isa_best(isa) < 0) return LTX_E_ABSENT;
+    ltxi_kernels table;
+    const ltxi_kernels *k = ltxi_kernels_of(isa, &table);
+    if (k == NULL) return LTX_E_ABSENT;
     if (x == NULL || y == NULL || n < 1) return LTX_E_ARG;
-    ltxi_rmsnorm(ltxi_kernels_of(ltxi_isa_best(isa)), x, w, n, eps, y);
+    ltxi_rmsnorm(k, x, w, n, eps, y);
     return LTX_OK;
 }
 LTX_API ltx_result ltx_softmax(int32_t isa, float *x, int32_t n)
 {
-    const ltxi_kernels *k = ltxi_kernels_of(ltxi_isa_best(isa));
-    if (ltxi_isa_best(isa) < 0) return LTX_E_ABSENT;
+    ltxi_kernels table;
+    const ltxi_kernels *k = ltxi_kernels_of(isa, &table);
+    if (k == NULL) return LTX_E_ABSENT;
     if (x == NULL || n < 1) return LTX_E_ARG;
     k->mulv(x, NULL, 1.0f / k->expsum(x, k->maximum(x, n), n, NULL), n);
     return LTX_OK;
@@ -3904,8 +3918,10 @@ LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x
 {
     ltx_model m;
     float freq[2 * LTX_MAX_HEAD], angles[2 * LTX_MAX_HEAD];
-    int32_t h, ld, best = ltxi_isa_best(isa);
-    if (best < 0) return LTX_E_ABSENT;
+    ltxi_kernels table;
+    const ltxi_kernels *k = ltxi_kernels_of(isa, &table);
+    int32_t h, ld;
+    if (k == NULL) return LTX_E_ABSENT;
     if (model == NULL || x == NULL || heads < 0 || position < 0 || position >= LTX_MAX_TOKENS) return LTX_E_ARG;
     m = *model;
     ltxi_model_defaults(&m);
@@ -3914,8 +3930,8 @@ LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x
     if (!(m.rope_theta >= 1.0f && m.rope_theta <= 1e12f) || !ltxi_finite_positive(m.rope_scale)) return LTX_E_ARG;
     if (ltxi_check_mat(NULL, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR) != LTX_OK) return LTX_E_ARG;
     ltxi_frequencies(&m, freq, freq + ld, ld);
-    ltxi_rope_angles(ltxi_kernels_of(best), freq, ld, m.rope_dims, m.rope_pairs, position, angles);
-    for (h = 0; h < heads && m.rope_dims > 0; h++) ltxi_kernels_of(best)->rope(x + (size_t)h * (size_t)m.head_dim, angles, angles + ld, m.rope_dims / 2, m.rope_pairs == LTX_ROPE_HALVES);
+    ltxi_rope_angles(k, freq, ld, m.rope_dims, m.rope_pairs, position, angles);
+    for (h = 0; h < heads && m.rope_dims > 0; h++) k->rope(x + (size_t)h * (size_t)m.head_dim, angles, angles + ld, m.rope_dims / 2, m.rope_pairs == LTX_ROPE_HALVES);
     return LTX_OK;
 }
 
