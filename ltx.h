@@ -692,12 +692,6 @@ LTXI_FN ltx_result ltxi_need_of(const ltxi_arena *a, ltx_need *out) /* LTX_E_ARG
     out->align = LTXI_ALIGN;
     return LTX_OK;
 }
-LTXI_FN ltx_result ltxi_block_ok(const ltx_need *need, const ltx_mem *mem)
-{
-    if (need->size == 0) return LTX_OK;
-    if (mem->ptr == NULL || mem->size < need->size || (uintptr_t)mem->ptr % need->align != 0) return LTX_E_MEM;
-    return LTX_OK;
-}
 
 LTXI_FN int ltxi_same(const void *a, const void *b, size_t n)
 {
@@ -720,6 +714,12 @@ LTXI_FN ltx_result ltxi_fail_n(const ltx_log *log, ltx_result code, int32_t inde
 LTXI_FN ltx_result ltxi_fail(const ltx_log *log, ltx_result code, int32_t index, const char *name, const char *text, int64_t want, int64_t got)
 {
     return ltxi_fail_n(log, code, index, name, ltxi_strlen(name), text, want, got);
+}
+
+LTXI_FN ltx_result ltxi_block_ok(const ltx_log *log, const char *name, const ltx_need *need, const ltx_mem *mem)
+{
+    if (need->size == 0 || (mem->ptr != NULL && mem->size >= need->size && (uintptr_t)mem->ptr % need->align == 0)) return LTX_OK;
+    return ltxi_fail(log, LTX_E_MEM, -1, name, LTXI_S("block too small or misaligned"), (int64_t)need->size, (int64_t)mem->size);
 }
 
 LTX_API uint32_t ltx_version(void) { return LTX_VERSION_MAJOR * 10000 + LTX_VERSION_MINOR * 100 + LTX_VERSION_PATCH; }
@@ -1854,13 +1854,17 @@ LTXI_FN void ltxi_cache_rewind(const ltxi_kv *kv, ltxi_cache *c, int32_t positio
     if (position == 0) { c->n = 0; return; }
     while (c->n > 0 && c->position[ltxi_slot(kv, c->n - 1)] >= position) c->n--;
 }
-/* First entry that is no sink and that the row which made entry `last` may see. Positions ascend by at least one. */
-LTXI_FN int32_t ltxi_first_visible(const ltxi_kv *kv, const ltxi_cache *c, int32_t last)
+/* What the row that made entry `last` may see: entries 0 .. sinks - 1 and first .. last. Positions ascend by at least one. */
+typedef struct ltxi_seen { int32_t sinks, first, last; } ltxi_seen;
+LTXI_FN ltxi_seen ltxi_sees(const ltxi_kv *kv, const ltxi_cache *c, int32_t last)
 {
-    int32_t e = kv->sinks, position = c->position[ltxi_slot(kv, last)];
-    if (kv->window == 0) return 0;
-    for (e = ltxi_max(e, last - kv->window + 1); e < last && c->position[ltxi_slot(kv, e)] <= position - kv->window; e++) { }
-    return e;
+    ltxi_seen s;
+    int32_t e = kv->sinks, oldest = c->position[ltxi_slot(kv, last)] - kv->window;
+    if (kv->window > 0) for (e = ltxi_max(e, last - kv->window + 1); e < last && c->position[ltxi_slot(kv, e)] <= oldest; e++) { }
+    s.sinks = ltxi_min(kv->sinks, last + 1);
+    s.first = ltxi_min(e, last + 1); /* only sinks so far: nothing from here on */
+    s.last = last;
+    return s;
 }
 
 /* ==== >>attention =========================================================================================
@@ -1884,8 +1888,7 @@ typedef struct ltxi_attention {
     int32_t jobs, parts;
 } ltxi_attention;
 
-/* What one job sees: entries 0..sinks-1 and first..last, as a list of sinks + last + 1 - first places. */
-typedef struct ltxi_seen { int32_t sinks, first, last; } ltxi_seen;
+/* A job sees what its rows see, as a list of sinks + last + 1 - first places. */
 typedef struct ltxi_span { int32_t place, slot, count; } ltxi_span; /* neighbours in the list and in memory */
 
 LTXI_FN size_t ltxi_attention_area(const ltxi_kv *kv, int32_t rows, int32_t group) /* floats, see ltxi_attend_job */
@@ -1965,12 +1968,7 @@ LTXI_FN void ltxi_attend_job(const ltxi_attention *a, int32_t job, float *scratc
     float *temp = scratch, *list = temp + LTXI_CHUNK * kv->pad + LTXI_CHUNK, *o = list + queries * ld;
     ltxi_seen row[LTXI_QROWS], all;
     ltxi_span span[3];
-    for (r = 0; r < n; r++) {
-        row[r].last = a->entry[r0 + r];
-        row[r].sinks = ltxi_min(kv->window > 0 ? kv->sinks : 0, row[r].last + 1);
-        row[r].first = ltxi_first_visible(kv, a->c, row[r].last);
-        if (row[r].sinks == row[r].last + 1) row[r].first = row[r].sinks; /* only sinks so far */
-    }
+    for (r = 0; r < n; r++) row[r] = ltxi_sees(kv, a->c, a->entry[r0 + r]);
     all = row[n - 1]; /* rows ascend, so the last one sees most sinks and the first one the oldest entry */
     all.first = ltxi_max(row[0].first, all.sinks);
     if (all.first > all.last) all.first = all.last + 1;
@@ -2255,12 +2253,18 @@ struct ltx_session {
 
 LTXI_FN int32_t ltxi_cache_of(const ltx_step *st) { return st->cache > 0 ? st->cache - 1 : st->layer; }
 
+LTXI_FN int ltxi_in(int32_t low, int32_t x, int32_t high) { return low <= x && x <= high; }
+/* A caller's number: low <= got <= high, or an event with the bound above. */
+LTXI_FN ltx_result ltxi_range(const ltx_log *log, const char *name, int32_t low, int32_t got, int32_t high)
+{
+    return ltxi_in(low, got, high) ? LTX_OK : ltxi_fail(log, LTX_E_ARG, -1, name, LTXI_S("out of range"), high, got);
+}
 /* Everything about a plan except whether its caches have memory. */
 LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const ltx_plan *p)
 {
     int32_t i, j;
-    if (p->count < 1 || p->count > LTX_MAX_STEPS) return ltxi_fail(log, LTX_E_ARG, -1, "plan.count", LTXI_S("out of range"), LTX_MAX_STEPS, p->count);
-    if (p->fill < 0 || p->fill > LTX_FILL_NONE) return ltxi_fail(log, LTX_E_ARG, -1, "plan.fill", LTXI_S("out of range"), LTX_FILL_NONE, p->fill);
+    ltx_result r;
+    if ((r = ltxi_range(log, "plan.count", 1, p->count, LTX_MAX_STEPS)) != LTX_OK || (r = ltxi_range(log, "plan.fill", 0, p->fill, LTX_FILL_NONE)) != LTX_OK) return r;
     for (i = 0; i < p->count; i++) {
         const ltx_step *st = &p->steps[i];
         if (st->layer < 0 || st->layer >= m->n_layers) return ltxi_fail(log, LTX_E_ARG, i, "step.layer", LTXI_S("no such layer"), m->n_layers - 1, st->layer);
@@ -2290,27 +2294,30 @@ LTX_API ltx_result ltx_plan_full(const ltx_model *model, ltx_step *steps, int32_
     return LTX_OK;
 }
 
-LTXI_FN int ltxi_in(int32_t low, int32_t x, int32_t high) { return low <= x && x <= high; }
+LTXI_FN void ltxi_draft_defaults(ltx_draft *d, int32_t draft_max)
+{
+    if (d->row_cost == 0) d->row_cost = 0.25f;
+    if (d->exit > 0 && d->last == 0) d->last = d->exit;
+    if (d->exit > 0 && d->length == 0) d->length = draft_max;
+}
 /* Defaults and ranges of a descriptor; the model is already checked. */
 LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
 {
     const ltx_log *log = &d->log;
+    ltx_result r;
     if (d->guard_head != 0 || d->guard_tail != 0) return ltxi_fail(log, LTX_E_ARG, -1, "guard", LTXI_S("descriptor was not zero-initialised"), 0, 1);
     if (d->ctx == 0) d->ctx = m->ctx;
     if (d->rows == 0) d->rows = 32;
     if (d->logits_rows == 0) d->logits_rows = 1;
     if (d->kv == LTX_KV_AUTO) d->kv = LTX_KV_F16;
     if (d->threads == 0) d->threads = 1;
-    if (d->draft.row_cost == 0) d->draft.row_cost = 0.25f;
-    if (!ltxi_in(1, d->ctx, LTX_MAX_TOKENS)) return ltxi_fail(log, LTX_E_ARG, -1, "ctx", LTXI_S("out of range"), LTX_MAX_TOKENS, d->ctx);
-    if (!ltxi_in(1, d->rows, 65536)) return ltxi_fail(log, LTX_E_ARG, -1, "rows", LTXI_S("out of range"), 65536, d->rows);
-    if (!ltxi_in(1, d->logits_rows, d->rows)) return ltxi_fail(log, LTX_E_ARG, -1, "logits_rows", LTXI_S("out of range"), d->rows, d->logits_rows);
-    if (!ltxi_in(LTX_KV_F32, d->kv, LTX_KV_I8)) return ltxi_fail(log, LTX_E_ARG, -1, "kv", LTXI_S("out of range"), LTX_KV_I8, d->kv);
-    if (!ltxi_in(0, d->window, LTX_MAX_TOKENS)) return ltxi_fail(log, LTX_E_ARG, -1, "window", LTXI_S("out of range"), LTX_MAX_TOKENS, d->window);
-    if (!ltxi_in(0, d->sinks, d->window > 0 ? LTX_MAX_TOKENS : 0)) return ltxi_fail(log, LTX_E_ARG, -1, "sinks", LTXI_S("out of range, or no window"), d->window, d->sinks);
-    if (!ltxi_in(0, d->draft_max, ltxi_min(LTXI_DRAFTS, d->rows - 1))) return ltxi_fail(log, LTX_E_ARG, -1, "draft_max", LTXI_S("out of range"), ltxi_min(LTXI_DRAFTS, d->rows - 1), d->draft_max);
-    if (!ltxi_in(1, d->threads, 1024)) return ltxi_fail(log, LTX_E_ARG, -1, "threads", LTXI_S("out of range"), 1024, d->threads);
-    if (!ltxi_in(0, d->isa, LTX_ISA_COUNT - 1)) return ltxi_fail(log, LTX_E_ARG, -1, "isa", LTXI_S("out of range"), LTX_ISA_COUNT - 1, d->isa);
+    ltxi_draft_defaults(&d->draft, d->draft_max);
+    if ((r = ltxi_range(log, "ctx", 1, d->ctx, LTX_MAX_TOKENS)) != LTX_OK || (r = ltxi_range(log, "rows", 1, d->rows, 65536)) != LTX_OK
+        || (r = ltxi_range(log, "logits_rows", 1, d->logits_rows, d->rows)) != LTX_OK || (r = ltxi_range(log, "kv", LTX_KV_F32, d->kv, LTX_KV_I8)) != LTX_OK
+        || (r = ltxi_range(log, "window", 0, d->window, LTX_MAX_TOKENS)) != LTX_OK
+        || (r = ltxi_range(log, "sinks", 0, d->sinks, d->window > 0 ? LTX_MAX_TOKENS : 0)) != LTX_OK
+        || (r = ltxi_range(log, "draft_max", 0, d->draft_max, ltxi_min(LTXI_DRAFTS, d->rows - 1))) != LTX_OK
+        || (r = ltxi_range(log, "threads", 1, d->threads, 1024)) != LTX_OK || (r = ltxi_range(log, "isa", 0, d->isa, LTX_ISA_COUNT - 1)) != LTX_OK) return r;
     return LTX_OK;
 }
 LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_policy *p)
@@ -2321,11 +2328,11 @@ LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_policy *p)
 }
 LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_draft *d, int32_t steps, int32_t draft_max)
 {
-    if (d->exit == 0 && d->last == 0) return LTX_OK;
-    if (d->last != 0 && (d->exit < 1 || !ltxi_in(d->exit, d->last, ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1))))
-        return ltxi_fail(log, LTX_E_ARG, -1, "draft.last", LTXI_S("out of range"), ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1), d->last);
-    if (!ltxi_in(1, d->exit, steps - 1)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.exit", LTXI_S("out of range"), steps - 1, d->exit);
-    if (draft_max < 1 || !ltxi_in(0, d->length, draft_max)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.length", LTXI_S("more than draft_max"), draft_max, d->length);
+    ltx_result r;
+    if (d->exit == 0) return ltxi_range(log, "draft.last", 0, d->last, 0);
+    if ((r = ltxi_range(log, "draft.exit", 1, d->exit, steps - 1)) != LTX_OK) return r;
+    if ((r = ltxi_range(log, "draft.last", d->exit, d->last, ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1))) != LTX_OK) return r;
+    if ((r = ltxi_range(log, "draft.length", 1, d->length, draft_max)) != LTX_OK) return r;
     if (!(d->stop >= 0) || !(d->row_cost >= 0)) return ltxi_fail(log, LTX_E_ARG, -1, "draft", LTXI_S("negative or not a number"), 0, 0);
     return LTX_OK;
 }
@@ -2415,7 +2422,7 @@ LTXI_FN ltx_result ltxi_session_resolve(const ltx_model *model, const ltx_sessio
     if (desc->plan.steps != NULL && (r = ltxi_plan_check(&desc->log, &s->model, &desc->plan)) != LTX_OK) return r;
     if ((r = ltxi_policy_check(&desc->log, &s->desc.policy)) != LTX_OK) return r;
     if ((r = ltxi_draft_check(&desc->log, &s->desc.draft, desc->plan.steps != NULL ? desc->plan.count : s->model.n_layers, s->desc.draft_max)) != LTX_OK) return r;
-    if (desc->plan.steps == NULL && !ltxi_in(0, desc->plan.fill, LTX_FILL_NONE)) return ltxi_fail(&desc->log, LTX_E_ARG, -1, "plan.fill", LTXI_S("out of range"), LTX_FILL_NONE, desc->plan.fill);
+    if ((r = ltxi_range(&desc->log, "plan.fill", 0, desc->plan.fill, LTX_FILL_NONE)) != LTX_OK) return r;
     ltxi_session_shape(s);
     ltxi_session_caches(s);
     return LTX_OK;
@@ -2488,7 +2495,7 @@ LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
     if (s == NULL) return LTX_E_ARG;
     moved = *s;
     ltxi_needs(&moved, &need);
-    if (ltxi_block_ok(&need.scratch, &scratch) != LTX_OK) return LTX_E_MEM;
+    if (ltxi_block_ok(NULL, "", &need.scratch, &scratch) != LTX_OK) return LTX_E_MEM;
     arena.base = (uint8_t *)scratch.ptr;
     moved = *s;
     ltxi_session_place(&moved, &state, &cache, &arena);
@@ -2530,9 +2537,8 @@ LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_de
     ltx_result r = ltxi_session_resolve(model, desc, &s);
     if (r != LTX_OK || mem == NULL || out == NULL) return r != LTX_OK ? r : LTX_E_ARG;
     ltxi_needs(&s, &need);
-    if (ltxi_block_ok(&need.state, &mem->state) != LTX_OK) return ltxi_fail(&desc->log, LTX_E_MEM, -1, "state", LTXI_S("block too small or misaligned"), (int64_t)need.state.size, (int64_t)mem->state.size);
-    if (ltxi_block_ok(&need.cache, &mem->cache) != LTX_OK) return ltxi_fail(&desc->log, LTX_E_MEM, -1, "cache", LTXI_S("block too small or misaligned"), (int64_t)need.cache.size, (int64_t)mem->cache.size);
-    if (ltxi_block_ok(&need.scratch, &mem->scratch) != LTX_OK) return ltxi_fail(&desc->log, LTX_E_MEM, -1, "scratch", LTXI_S("block too small or misaligned"), (int64_t)need.scratch.size, (int64_t)mem->scratch.size);
+    if ((r = ltxi_block_ok(&desc->log, "state", &need.state, &mem->state)) != LTX_OK || (r = ltxi_block_ok(&desc->log, "cache", &need.cache, &mem->cache)) != LTX_OK
+        || (r = ltxi_block_ok(&desc->log, "scratch", &need.scratch, &mem->scratch)) != LTX_OK) return r;
 #ifndef LTX_ALLOW_FAST_MATH
     if (ltxi_flushes_denormals()) return ltxi_fail(&desc->log, LTX_E_HOST, -1, "host", LTXI_S("denormals are flushed to zero"), 0, 0);
 #endif
@@ -2665,15 +2671,16 @@ LTXI_FN void ltxi_append_rows(ltx_session *s, ltxi_cache *c, const int32_t *idx,
 LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t n)
 {
     ltxi_attention a;
-    int32_t i, first;
+    ltxi_seen seen;
+    int32_t i, count;
     a.m = &s->m; a.kv = &s->kv; a.c = c; a.q = s->q; a.q_sink = s->kv.sinks > 0 ? s->q_sink : NULL; a.out = s->att;
     a.entry = s->entry; a.rows = n; a.ld = s->q_ld; a.out_ld = s->ld; a.group = s->model.n_heads / s->model.n_kv_heads; a.scratch = s->attn; a.area = s->attn_area;
     ltxi_attend(&a);
     for (i = 0; i < n; i++) {
-        first = ltxi_first_visible(&s->kv, c, s->entry[i]);
-        first = ltxi_min(s->kv.window > 0 ? s->kv.sinks : 0, s->entry[i] + 1) + ltxi_max(0, s->entry[i] + 1 - first);
-        s->stats.attended += (uint64_t)first;
-        if (i % LTXI_QROWS == LTXI_QROWS - 1 || i == n - 1) s->stats.kv_bytes += (uint64_t)first * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
+        seen = ltxi_sees(&s->kv, c, s->entry[i]);
+        count = seen.sinks + seen.last + 1 - seen.first;
+        s->stats.attended += (uint64_t)count;
+        if (i % LTXI_QROWS == LTXI_QROWS - 1 || i == n - 1) s->stats.kv_bytes += (uint64_t)count * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
     }
 }
 LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t full, int32_t n)
@@ -2962,20 +2969,22 @@ LTX_API ltx_result ltx_set_policy(ltx_session *s, const ltx_policy *policy)
 }
 LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
 {
+    ltx_draft d;
     ltx_result r;
     if (s == NULL || draft == NULL) return LTX_E_ARG;
-    if ((r = ltxi_draft_check(&s->desc.log, draft, s->desc.plan.count, s->desc.draft_max)) != LTX_OK) return r;
-    s->desc.draft = *draft;
-    if (draft->row_cost == 0) s->desc.draft.row_cost = 0.25f;
-    return LTX_OK;
+    d = *draft;
+    ltxi_draft_defaults(&d, s->desc.draft_max);
+    if ((r = ltxi_draft_check(&s->desc.log, &d, s->desc.plan.count, s->desc.draft_max)) == LTX_OK) s->desc.draft = d;
+    return r;
 }
 
 /* ==== >>decode ============================================================================================
    Owns the loops: prompts in pieces, one token at a time, self-speculation. May call: sampling, engine.         */
 
+LTXI_FN int32_t ltxi_limit(const ltx_session *s) { return s->kv.window > 0 ? LTX_MAX_TOKENS : s->desc.ctx; } /* positions of a sequence */
 LTXI_FN ltx_result ltxi_room(const ltx_session *s, int32_t count)
 {
-    int32_t limit = s->kv.window > 0 ? LTX_MAX_TOKENS : s->desc.ctx;
+    int32_t limit = ltxi_limit(s);
     if (count <= limit - s->position) return LTX_OK;
     return ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "position", LTXI_S("past the cache"), limit, (int64_t)s->position + count);
 }
@@ -3081,7 +3090,7 @@ LTXI_FN void ltxi_draft_costs(const ltx_session *s, float *cost)
 {
     const ltx_mat *head = ltxi_head_of(&s->model);
     double row = (double)ltx_row_bytes(head->type, head->cols), all = (double)head->rows * row, shallow = 0;
-    int32_t i, first = s->desc.draft.exit, last = ltxi_max(first, s->desc.draft.last);
+    int32_t i, first = s->desc.draft.exit, last = s->desc.draft.last;
     for (i = 0; i < s->desc.plan.count; i++) all += ltxi_step_bytes(s, &s->desc.plan.steps[i]);
     for (i = 0; i < last; i++) {
         shallow += ltxi_step_bytes(s, &s->desc.plan.steps[i]);
@@ -3142,7 +3151,7 @@ LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, fl
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
 {
     ltxi_goal goal;
-    int32_t more, first = s->desc.draft.exit, last = ltxi_max(first, s->desc.draft.last), row;
+    int32_t more, first = s->desc.draft.exit, last = s->desc.draft.last, row;
     ltx_result r;
     goal.ask = 0;
     for (more = 1, round->n = 0; more; round->n += more) {
@@ -3176,14 +3185,12 @@ LTXI_FN void ltxi_learn(ltx_session *s, const ltxi_draft_round *round, int32_t a
 LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count)
 {
     static const ltxi_goal deep = { LTXI_NO_STEP, 0 };
-    int32_t most = s->desc.draft.length > 0 ? s->desc.draft.length : s->desc.draft_max, begin = s->position, i, kept = 0;
-    int32_t limit = s->kv.window > 0 ? LTX_MAX_TOKENS : s->desc.ctx;
+    int32_t begin = s->position, most = ltxi_min(s->desc.draft.length, ltxi_min(cap, ltxi_limit(s) - begin) - 1), i, kept = 0;
     uint64_t seed = sampler->state;
     float *p = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
     ltxi_draft_round round;
     ltx_result r;
     if ((r = ltx_flush(s)) != LTX_OK) return r;
-    most = ltxi_min(most, ltxi_min(cap - 1, limit - begin - 1));
     round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f;
     ltxi_draft_costs(s, round.cost);
     if ((r = ltxi_draft_rows(s, &round, token, most)) == LTX_OK) {
@@ -3261,23 +3268,28 @@ LTXI_FN void ltxi_read_kv(ltxi_cursor *c, ltx_gguf_kv *kv)
     kv->size = (size_t)(c->p + c->at - kv->data);
     if (kv->type == LTXI_GGUF_STRING) kv->item_type = LTXI_GGUF_STRING;
 }
-LTXI_FN void ltxi_read_tensor(ltxi_cursor *c, const ltx_gguf *g, ltx_gguf_tensor *t)
+LTXI_FN void ltxi_read_entry(ltxi_cursor *c, ltx_gguf_tensor *t) /* a line of the directory, offset from data_start */
 {
-    uint64_t n = ltxi_get64(c), elements = 1, bits = (uint64_t)c->size * 8;
+    uint64_t n = ltxi_get64(c);
     uint32_t i;
-    int32_t trait;
     t->name = (const char *)ltxi_skip(c, n);
     t->name_len = (size_t)n;
     t->n_dims = ltxi_get32(c);
     if (t->n_dims > 4) c->bad = 1;
     for (i = 0; i < 4; i++) t->dims[i] = i < t->n_dims && !c->bad ? ltxi_get64(c) : 1;
+    t->type = ltxi_get32(c);
+    t->offset = ltxi_get64(c);
+    t->bytes = 0;
+}
+LTXI_FN void ltxi_read_tensor(ltxi_cursor *c, const ltx_gguf *g, ltx_gguf_tensor *t) /* the same, checked, offset in the image */
+{
+    uint64_t elements = 1, bits = (uint64_t)c->size * 8;
+    int32_t i, trait;
+    ltxi_read_entry(c, t);
     for (i = 0; i < 4; i++) {
         if (t->dims[i] == 0 || t->dims[i] > bits || elements > bits / t->dims[i]) c->bad = 1; /* more elements than bits in the image */
         else elements *= t->dims[i];
     }
-    t->type = ltxi_get32(c);
-    t->offset = ltxi_get64(c);
-    t->bytes = 0;
     trait = t->type > 0xffff ? -1 : ltxi_trait_of((int32_t)t->type);
     if (c->bad || t->offset > c->size || g->data_start > c->size - t->offset || t->offset % g->alignment != 0) { c->bad = 1; return; }
     t->offset += g->data_start;
@@ -3344,11 +3356,7 @@ LTX_API ltx_result ltx_gguf_open(ltx_blob image, const ltx_log *log, ltx_gguf *o
     }
     if (g.alignment == 0 || g.alignment > 65536 || (g.alignment & (g.alignment - 1)) != 0) return ltxi_gguf_fail(log, LTXI_S("alignment is no power of two"), 32, g.alignment);
     g.tensor_start = c.at;
-    for (i = 0; i < g.n_tensors && !c.bad; i++) { /* first pass: where does the directory end? */
-        ltxi_skip(&c, ltxi_get64(&c));
-        version = ltxi_get32(&c);
-        if (version > 4) c.bad = 1; else ltxi_skip(&c, (uint64_t)version * 8 + 12);
-    }
+    for (i = 0; i < g.n_tensors && !c.bad; i++) ltxi_read_entry(&c, &t); /* first pass: where does the directory end? */
     if (c.bad) return ltxi_gguf_fail(log, LTXI_S("tensor directory is damaged at tensor"), g.n_tensors, i);
     g.tensor_end = c.at;
     g.data_start = (c.at + g.alignment - 1) / g.alignment * g.alignment;
@@ -3513,17 +3521,21 @@ LTXI_FN ltx_result ltxi_gguf_bind(const ltx_gguf *g, const ltx_log *log, ltx_mod
     m->vocab = m->embed.rows;
     return LTX_OK;
 }
+/* What need and init have in common: the directory, the dimensions, the size of the layers. */
+LTXI_FN ltx_result ltxi_gguf_begin(ltx_blob image, const ltx_log *log, ltx_gguf *g, ltx_model *m, ltx_need *need)
+{
+    ltxi_arena a = { NULL, 0 };
+    ltx_result r;
+    memset(m, 0, sizeof *m);
+    if ((r = ltx_gguf_open(image, log, g)) != LTX_OK || (r = ltxi_gguf_params(g, log, m)) != LTX_OK) return r;
+    ltxi_take(&a, (size_t)m->n_layers, sizeof(ltx_layer));
+    return ltxi_need_of(&a, need);
+}
 LTX_API ltx_result ltx_gguf_need(ltx_blob image, const ltx_log *log, ltx_need *out)
 {
     ltx_gguf g;
     ltx_model m;
-    ltxi_arena a = { NULL, 0 };
-    ltx_result r;
-    memset(&m, 0, sizeof m);
-    if (out == NULL) return LTX_E_ARG;
-    if ((r = ltx_gguf_open(image, log, &g)) != LTX_OK || (r = ltxi_gguf_params(&g, log, &m)) != LTX_OK) return r;
-    ltxi_take(&a, (size_t)m.n_layers, sizeof(ltx_layer));
-    return ltxi_need_of(&a, out);
+    return out == NULL ? LTX_E_ARG : ltxi_gguf_begin(image, log, &g, &m, out);
 }
 LTX_API ltx_result ltx_gguf_init(ltx_blob image, ltx_mem mem, const ltx_log *log, ltx_model *model)
 {
@@ -3532,13 +3544,10 @@ LTX_API ltx_result ltx_gguf_init(ltx_blob image, ltx_mem mem, const ltx_log *log
     ltx_need need;
     ltx_result r;
     if (model == NULL) return LTX_E_ARG;
-    if ((r = ltx_gguf_need(image, log, &need)) != LTX_OK) return r;
-    if (ltxi_block_ok(&need, &mem) != LTX_OK) return ltxi_fail(log, LTX_E_MEM, -1, "model", LTXI_S("block too small or misaligned"), (int64_t)need.size, (int64_t)mem.size);
-    memset(&m, 0, sizeof m);
+    if ((r = ltxi_gguf_begin(image, log, &g, &m, &need)) != LTX_OK || (r = ltxi_block_ok(log, "model", &need, &mem)) != LTX_OK) return r;
     memset(mem.ptr, 0, need.size);
     m.layers = (const ltx_layer *)mem.ptr;
-    if ((r = ltx_gguf_open(image, NULL, &g)) != LTX_OK || (r = ltxi_gguf_params(&g, log, &m)) != LTX_OK || (r = ltxi_gguf_bind(&g, log, &m, (ltx_layer *)mem.ptr)) != LTX_OK
-        || (r = ltx_model_check(&m, log)) != LTX_OK) return r;
+    if ((r = ltxi_gguf_bind(&g, log, &m, (ltx_layer *)mem.ptr)) != LTX_OK || (r = ltx_model_check(&m, log)) != LTX_OK) return r;
     *model = m;
     return LTX_OK;
 }
@@ -3640,14 +3649,18 @@ LTXI_FN ltx_vocab *ltxi_vocab_place(ltxi_arena *a, ltx_vocab *v)
     v->hash = (int32_t *)ltxi_take(a, (size_t)v->mask + 1, 4);
     return p;
 }
+LTXI_FN ltx_result ltxi_vocab_begin(ltx_blob image, const ltx_log *log, ltxi_vocab_info *info, ltx_need *need)
+{
+    ltxi_arena a = { NULL, 0 };
+    ltx_result r = ltxi_vocab_scan(image, log, info);
+    if (r != LTX_OK) return r;
+    ltxi_vocab_place(&a, &info->v);
+    return ltxi_need_of(&a, need);
+}
 LTX_API ltx_result ltx_vocab_need(ltx_blob image, const ltx_log *log, ltx_need *out)
 {
     ltxi_vocab_info info;
-    ltxi_arena a = { NULL, 0 };
-    ltx_result r = ltxi_vocab_scan(image, log, &info);
-    if (r != LTX_OK || out == NULL) return r != LTX_OK ? r : LTX_E_ARG;
-    ltxi_vocab_place(&a, &info.v);
-    return ltxi_need_of(&a, out);
+    return out == NULL ? LTX_E_ARG : ltxi_vocab_begin(image, log, &info, out);
 }
 LTXI_FN int32_t ltxi_hex(uint8_t c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
 /* "<0x0A>" -> 10, anything else -> -1 */
@@ -3685,10 +3698,9 @@ LTX_API ltx_result ltx_vocab_init(ltx_blob image, ltx_mem mem, const ltx_log *lo
     ltxi_arena a;
     ltx_need need;
     ltx_vocab *v;
-    ltx_result r = ltx_vocab_need(image, log, &need);
-    if (r != LTX_OK || out == NULL) return r != LTX_OK ? r : LTX_E_ARG;
-    if (ltxi_block_ok(&need, &mem) != LTX_OK) return ltxi_fail(log, LTX_E_MEM, -1, "vocab", LTXI_S("block too small or misaligned"), (int64_t)need.size, (int64_t)mem.size);
-    if ((r = ltxi_vocab_scan(image, log, &info)) != LTX_OK) return r;
+    ltx_result r;
+    if (out == NULL) return LTX_E_ARG;
+    if ((r = ltxi_vocab_begin(image, log, &info, &need)) != LTX_OK || (r = ltxi_block_ok(log, "vocab", &need, &mem)) != LTX_OK) return r;
     a.base = (uint8_t *)mem.ptr; a.used = 0;
     v = ltxi_vocab_place(&a, &info.v);
     *v = info.v;
@@ -3804,7 +3816,7 @@ LTX_API ltx_result ltx_encode(const ltx_vocab *v, const char *text, size_t len, 
     ltx_need need;
     int32_t n = 0, pass, i;
     if (v == NULL || (text == NULL && len > 0) || count == NULL || cap < 0 || (tokens == NULL && cap > 0) || ltx_encode_need(len, &need) != LTX_OK) return LTX_E_ARG;
-    if (ltxi_block_ok(&need, &work) != LTX_OK) return LTX_E_MEM;
+    if (ltxi_block_ok(NULL, "", &need, &work) != LTX_OK) return LTX_E_MEM;
     a.base = (uint8_t *)work.ptr; a.used = 0;
     ltxi_encode_place(&a, len, &e);
     e.v = v; e.n_heap = 0;
@@ -3862,7 +3874,7 @@ LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int
     int32_t i;
     ltx_result r = ltx_matmul_need(w, m, &need);
     if (r != LTX_OK || x == NULL || y == NULL) return LTX_E_ARG;
-    if (ltxi_block_ok(&need, &work) != LTX_OK) return LTX_E_MEM;
+    if (ltxi_block_ok(NULL, "", &need, &work) != LTX_OK) return LTX_E_MEM;
     memset(&machine, 0, sizeof machine);
     machine.threads = 1;
     machine.k = ltxi_kernels_of(isa, &table);
