@@ -73,13 +73,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #else
 int main(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        test_block f = test_read_file(argv[i]);
-        if (!f.base) { printf("cannot read %s\n", argv[i]); return 1; }
-        one(f.ptr, f.size);
-        test_free(&f);
-        printf("%s: no crash\n", argv[i]);
-    }
-    return 0;
+    return kit_replay(argc, argv, one);
 }
 #endif

@@ -126,13 +126,6 @@ int main(int argc, char **argv)
             if (!write_seed(argv[2], i)) return 1;
         return 0;
     }
-    for (int i = 1; i < argc; i++) {
-        test_block file = test_read_file(argv[i]);
-        if (!file.base) { printf("cannot read %s\n", argv[i]); return 1; }
-        one(file.ptr, file.size);
-        test_free(&file);
-        printf("%s: no crash\n", argv[i]);
-    }
-    return 0;
+    return kit_replay(argc, argv, one);
 }
 #endif

@@ -516,4 +516,17 @@ static inline kit_buffer kit_gguf(kit_model *k, const char *arch, const kit_piec
     return b;
 }
 
+/* What a fuzz target is as a plain program: the files named on the command line, one after the other. */
+static inline int kit_replay(int argc, char **argv, int (*one)(const unsigned char *data, size_t size))
+{
+    for (int i = 1; i < argc; i++) {
+        test_block f = test_read_file(argv[i]);
+        if (!f.base) { printf("cannot read %s\n", argv[i]); return 1; }
+        one(f.ptr, f.size);
+        test_free(&f);
+        printf("%s: no crash\n", argv[i]);
+    }
+    return 0;
+}
+
 #endif /* KIT_H */

@@ -4,8 +4,8 @@
    stories260K: logits and greedy tokens recorded from llama2.c, and the published text. stories-ls: logits and exits recorded from PyTorch.
    Those files are not in this repository; where they are missing the tests say so. The shipped models are always tested. */
 #define LTX_IMPLEMENTATION
-#include "../ltx.h"
-#include "test.h"
+#include "ltx.h"
+#include "kit.h"
 
 /* Largest difference of stories260K's F32 logits from the double reference: llama2.c itself is 2.0e-5 away at logits up to 22. */
 #define TOL_F32 4e-5
@@ -14,43 +14,36 @@
 /* Q8_0 against F32, the mean over a sentence: rounding of weights and activations to 8 bits. */
 #define TOL_Q8_MEAN 0.1
 
-typedef struct real {
-    test_block image, layers, vocab_mem, mem[3];
-    ltx_model   model;
-    ltx_vocab  *vocab;
-    ltx_session *session;
-} real;
+typedef struct real { kit_file file; kit_session session; } real;
 
-static test_block from_need(ltx_need n) { return test_alloc(n.size, n.align); }
-static ltx_mem mem_of(const test_block *b) { ltx_mem m; m.ptr = b->ptr; m.size = b->size; return m; }
-
-static int open_session(real *t, const ltx_session_desc *desc)
+static int open_session(real *t, const ltx_session_desc *desc) { return CHECK_EQ(kit_try(&t->file.m, desc, TEST_PATTERN, &t->session), LTX_OK); }
+static int open_image(real *t, test_block image, const ltx_session_desc *desc)
 {
-    ltx_session_needs need;
-    ltx_session_mems mems;
-    if (ltx_session_need(&t->model, desc, &need) != LTX_OK) return 0;
-    t->mem[0] = from_need(need.state); t->mem[1] = from_need(need.cache); t->mem[2] = from_need(need.scratch);
-    mems.state = mem_of(&t->mem[0]); mems.cache = mem_of(&t->mem[1]); mems.scratch = mem_of(&t->mem[2]);
-    return ltx_session_init(&t->model, desc, &mems, &t->session) == LTX_OK;
-}
-static int open_model(real *t, test_block image, const ltx_session_desc *desc)
-{
-    ltx_need need;
-    ltx_blob blob;
     memset(t, 0, sizeof *t);
-    t->image = image;
-    blob.ptr = image.ptr; blob.size = image.size;
-    if (ltx_gguf_need(blob, NULL, &need) != LTX_OK) return 0;
-    t->layers = from_need(need);
-    if (ltx_gguf_init(blob, mem_of(&t->layers), NULL, &t->model) != LTX_OK || ltx_vocab_need(blob, NULL, &need) != LTX_OK) return 0;
-    t->vocab_mem = from_need(need);
-    return ltx_vocab_init(blob, mem_of(&t->vocab_mem), NULL, &t->vocab) == LTX_OK && open_session(t, desc);
+    t->file.image = image;
+    return CHECK_EQ(kit_read(&t->file), LTX_OK) && open_session(t, desc);
+}
+static int open_shipped(real *t, const char *name, const ltx_session_desc *desc)
+{
+    memset(t, 0, sizeof *t);
+    return kit_load(name, &t->file) && open_session(t, desc);
 }
 static void close_model(real *t)
 {
-    int i;
-    for (i = 0; i < 3; i++) test_free(&t->mem[i]);
-    test_free(&t->vocab_mem); test_free(&t->layers); test_free(&t->image);
+    kit_close(&t->session);
+    kit_unload(&t->file);
+}
+/* Tokens of a text, BOS first. */
+static int32_t encode(const real *t, const char *text, int32_t *tokens, int32_t cap)
+{
+    ltx_need need;
+    int32_t n = 0;
+    CHECK_EQ(ltx_encode_need(strlen(text), &need), LTX_OK);
+    test_block work = test_alloc(need.size, need.align);
+    ltx_mem mem = {work.ptr, work.size};
+    CHECK_EQ(ltx_encode(t->file.vocab, text, strlen(text), LTX_BOS, mem, tokens, cap, &n), LTX_OK);
+    test_free(&work);
+    return n;
 }
 
 /* The numbers of the `nth` array named `key` in a JSON text; nested arrays run on until `stop` of them are read. */
@@ -93,7 +86,7 @@ static void stories260k_logits(void)
     if (image.ptr == NULL || ref.ptr == NULL || json == NULL) SKIP("no stories260K in the shared folder");
     memset(&desc, 0, sizeof desc);
     desc.kv = LTX_KV_F32; desc.logits_rows = 32;
-    CHECK(open_model(&t, image, &desc));
+    CHECK(open_image(&t, image, &desc));
     for (run = 0; run < 2; run++) {
         double fed[32];
         int32_t tokens[32];
@@ -103,8 +96,8 @@ static void stories260k_logits(void)
         for (i = 0; i < 32; i++) tokens[i] = (int32_t)fed[i];
         memset(&batch, 0, sizeof batch);
         batch.tokens = tokens; batch.count = batch.logits = 32;
-        CHECK_EQ(ltx_rewind(t.session, 0), LTX_OK);
-        CHECK_EQ(ltx_eval_batch(t.session, &batch, &out), LTX_OK);
+        CHECK_EQ(ltx_rewind(t.session.s, 0), LTX_OK);
+        CHECK_EQ(ltx_eval_batch(t.session.s, &batch, &out), LTX_OK);
         for (i = 0; i < 32 * 512; i++) {
             float want;
             memcpy(&want, (const char *)ref.ptr + ((size_t)run * 32 * 512 + (size_t)i) * 4, 4);
@@ -129,18 +122,18 @@ static void stories260k_greedy(void)
     memset(&desc, 0, sizeof desc);
     memset(&greedy, 0, sizeof greedy);
     desc.kv = LTX_KV_F32;
-    CHECK(open_model(&t, image, &desc));
+    CHECK(open_image(&t, image, &desc));
     for (run = 0; run < 2; run++) {
         double fed[257], start[64];
         int n = json_numbers(json, "fed_tokens", run, fed, 257), prompt = json_numbers(json, "prompt_tokens", run, start, 64);
         const float *logits;
         int32_t token;
         CHECK(n >= 256);
-        CHECK_EQ(ltx_rewind(t.session, 0), LTX_OK);
+        CHECK_EQ(ltx_rewind(t.session.s, 0), LTX_OK);
         for (i = 0; i + 1 < n; i++) { /* after the prompt the recorded tokens are the greedy ones */
             token = (int32_t)fed[i];
-            CHECK_EQ(ltx_eval(t.session, &token, 1, &logits), LTX_OK);
-            CHECK_EQ(ltx_sample(t.session, &greedy, logits, &token), LTX_OK);
+            CHECK_EQ(ltx_eval(t.session.s, &token, 1, &logits), LTX_OK);
+            CHECK_EQ(ltx_sample(t.session.s, &greedy, logits, &token), LTX_OK);
             if (i + 1 >= prompt && token != (int32_t)fed[i + 1]) wrong++;
         }
     }
@@ -167,13 +160,13 @@ static void stories260k_text(void) /* llama2.c's own test: 200 steps from BOS */
     memset(&desc, 0, sizeof desc);
     memset(&greedy, 0, sizeof greedy);
     desc.kv = LTX_KV_F32;
-    CHECK(open_model(&t, image, &desc));
-    token = ltx_vocab_bos(t.vocab);
-    CHECK_EQ(ltx_eval(t.session, &token, 1, &logits), LTX_OK);
-    CHECK_EQ(ltx_sample(t.session, &greedy, logits, &token), LTX_OK);
+    CHECK(open_image(&t, image, &desc));
+    token = ltx_vocab_bos(t.file.vocab);
+    CHECK_EQ(ltx_eval(t.session.s, &token, 1, &logits), LTX_OK);
+    CHECK_EQ(ltx_sample(t.session.s, &greedy, logits, &token), LTX_OK);
     for (i = 0; i < 200; i++) {
-        n += ltx_piece(t.vocab, token, i == 0, text + n, (int32_t)sizeof text - n - 1);
-        CHECK_EQ(ltx_decode(t.session, &greedy, token, next, 1, &count), LTX_OK);
+        n += ltx_piece(t.file.vocab, token, i == 0, text + n, (int32_t)sizeof text - n - 1);
+        CHECK_EQ(ltx_decode(t.session.s, &greedy, token, next, 1, &count), LTX_OK);
         token = next[0].id;
     }
     text[n] = 0;
@@ -184,7 +177,7 @@ static void stories260k_text(void) /* llama2.c's own test: 200 steps from BOS */
 
 static void stories_ls_pytorch(void)
 {
-    char *json = shared_text("models/stories-ls/reference.json"), path[512];
+    char *json = shared_text("models/stories-ls/reference.json");
     const char *made = getenv("LTX_STORIES_LS_F32"); /* converted from the checkpoint by the caller; else the shipped Q8_0 is compared */
     double tokens_d[64], want[64 * 16], best[64], sum = 0, worst = 0;
     static const char *const depth[3] = { "4", "8", "12" };
@@ -195,10 +188,9 @@ static void stories_ls_pytorch(void)
     ltx_plan plan;
     real t;
     if (json == NULL) SKIP("no stories-ls reference in the shared folder");
-    sprintf(path, "%s", made != NULL ? made : "examples/models/stories-ls-q8_0.gguf");
     memset(&desc, 0, sizeof desc);
     desc.kv = LTX_KV_F32; desc.logits_rows = 32;
-    CHECK(open_model(&t, test_read_file(path), &desc));
+    CHECK(made != NULL ? open_image(&t, test_read_file(made), &desc) : open_shipped(&t, "stories-ls-q8_0.gguf", &desc));
     n = json_numbers(json, "tokens", 0, tokens_d, 64);
     for (i = 0; i < n; i++) tokens[i] = (int32_t)tokens_d[i];
     for (d = 0; d < 3; d++) {
@@ -207,15 +199,15 @@ static void stories_ls_pytorch(void)
         CHECK_EQ(json_numbers(strstr(json, "logits_first16_by_exit"), depth[d], 0, want, 64 * 16), n * 16);
         CHECK_EQ(json_numbers(strstr(json, "argmax_by_exit"), depth[d], 0, best, 64), n);
         memset(&policy, 0, sizeof policy); memset(&plan, 0, sizeof plan); memset(&batch, 0, sizeof batch);
-        CHECK_EQ(ltx_plan_full(&t.model, steps, 12, &plan.count), LTX_OK);
+        CHECK_EQ(ltx_plan_full(&t.file.m, steps, 12, &plan.count), LTX_OK);
         if (d < 2) CHECK_EQ(ltx_plan_gates(steps, 12, 4 * d + 3, 12), LTX_OK);
         plan.steps = steps; plan.fill = LTX_FILL_DEFER;
         policy.rule = d < 2 ? LTX_EXIT_ALWAYS : LTX_EXIT_NEVER;
-        CHECK_EQ(ltx_rewind(t.session, 0), LTX_OK);
-        CHECK_EQ(ltx_set_plan(t.session, &plan), LTX_OK);
-        CHECK_EQ(ltx_set_policy(t.session, &policy), LTX_OK);
+        CHECK_EQ(ltx_rewind(t.session.s, 0), LTX_OK);
+        CHECK_EQ(ltx_set_plan(t.session.s, &plan), LTX_OK);
+        CHECK_EQ(ltx_set_policy(t.session.s, &policy), LTX_OK);
         batch.tokens = tokens; batch.count = batch.logits = n;
-        CHECK_EQ(ltx_eval_batch(t.session, &batch, &out), LTX_OK);
+        CHECK_EQ(ltx_eval_batch(t.session.s, &batch, &out), LTX_OK);
         for (i = 0; i < n; i++, all++) {
             const float *row = out.logits + (size_t)i * 2048;
             int32_t top = 0;
@@ -240,9 +232,9 @@ static void stories_ls_pytorch(void)
 static void shipped_stories(void)
 {
     static const struct { const char *file, *want; } shipped[] = {
-        { "examples/models/stories-ls-q8_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to play with her " },
-        { "examples/models/stories-ls-q4_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to play with her " },
-        { "examples/models/stories-bytes-q8_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to " }
+        { "stories-ls-q8_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to play with her " },
+        { "stories-ls-q4_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to play with her " },
+        { "stories-bytes-q8_0.gguf", "Once upon a time, there was a little girl named Lily. She loved to " }
     };
     size_t i;
     for (i = 0; i < sizeof shipped / sizeof *shipped; i++) {
@@ -250,27 +242,22 @@ static void shipped_stories(void)
         ltx_sampler greedy;
         const float *logits;
         char text[512] = "Once upon a time";
-        ltx_need need;
-        test_block work;
-        int32_t tokens[64], n = 0, count = 0, token, len = (int32_t)strlen(text);
+        int32_t tokens[64], n, count = 0, token, len = (int32_t)strlen(text);
         ltx_token next[1];
         real t;
         memset(&desc, 0, sizeof desc);
         memset(&greedy, 0, sizeof greedy);
-        if (!CHECK(open_model(&t, test_read_file(shipped[i].file), &desc))) continue;
-        CHECK_EQ(ltx_encode_need((size_t)len, &need), LTX_OK);
-        work = from_need(need);
-        CHECK_EQ(ltx_encode(t.vocab, text, (size_t)len, LTX_BOS, mem_of(&work), tokens, 64, &n), LTX_OK);
-        CHECK_EQ(ltx_eval(t.session, tokens, n, &logits), LTX_OK);
-        CHECK_EQ(ltx_sample(t.session, &greedy, logits, &token), LTX_OK);
+        if (!open_shipped(&t, shipped[i].file, &desc)) continue;
+        n = encode(&t, text, tokens, 64);
+        CHECK_EQ(ltx_eval(t.session.s, tokens, n, &logits), LTX_OK);
+        CHECK_EQ(ltx_sample(t.session.s, &greedy, logits, &token), LTX_OK);
         while (len < 120) {
-            len += ltx_piece(t.vocab, token, 0, text + len, 64);
-            CHECK_EQ(ltx_decode(t.session, &greedy, token, next, 1, &count), LTX_OK);
+            len += ltx_piece(t.file.vocab, token, 0, text + len, 64);
+            CHECK_EQ(ltx_decode(t.session.s, &greedy, token, next, 1, &count), LTX_OK);
             token = next[0].id;
         }
         text[len] = 0;
         if (!CHECK(strncmp(text, shipped[i].want, strlen(shipped[i].want)) == 0)) printf("  %s: %s\n", shipped[i].file, text);
-        test_free(&work);
         close_model(&t);
     }
 }
@@ -286,23 +273,23 @@ static void exits_of(real *t, int32_t screen, const int32_t *tokens, int32_t n, 
     ltx_output out;
     int32_t i;
     memset(&policy, 0, sizeof policy); memset(&plan, 0, sizeof plan); memset(&greedy, 0, sizeof greedy); memset(&batch, 0, sizeof batch);
-    CHECK_EQ(ltx_plan_full(&t->model, steps, 12, &plan.count), LTX_OK);
+    CHECK_EQ(ltx_plan_full(&t->file.m, steps, 12, &plan.count), LTX_OK);
     CHECK_EQ(ltx_plan_gates(steps, 12, 5, 2), LTX_OK);
     plan.steps = steps; plan.fill = LTX_FILL_DEFER; /* states stay those of full depth, so that runs can be compared row by row */
     policy.rule = LTX_EXIT_PROB; policy.threshold = 0.6f; policy.screen = screen;
-    CHECK_EQ(ltx_rewind(t->session, 0), LTX_OK);
-    CHECK_EQ(ltx_set_plan(t->session, &plan), LTX_OK);
-    CHECK_EQ(ltx_set_policy(t->session, &policy), LTX_OK);
+    CHECK_EQ(ltx_rewind(t->session.s, 0), LTX_OK);
+    CHECK_EQ(ltx_set_plan(t->session.s, &plan), LTX_OK);
+    CHECK_EQ(ltx_set_policy(t->session.s, &policy), LTX_OK);
     batch.count = batch.logits = 1;
     for (i = 0; i < n; i++) {
         batch.tokens = tokens + i;
-        CHECK_EQ(ltx_eval_batch(t->session, &batch, &out), LTX_OK);
+        CHECK_EQ(ltx_eval_batch(t->session.s, &batch, &out), LTX_OK);
         depth[i] = out.depth[0];
-        CHECK_EQ(ltx_sample(t->session, &greedy, out.logits, &choice[i]), LTX_OK);
+        CHECK_EQ(ltx_sample(t->session.s, &greedy, out.logits, &choice[i]), LTX_OK);
     }
-    CHECK_EQ(ltx_flush(t->session), LTX_OK);
+    CHECK_EQ(ltx_flush(t->session.s), LTX_OK);
     plan.steps = NULL;
-    CHECK_EQ(ltx_set_plan(t->session, &plan), LTX_OK); /* ours ends with this function */
+    CHECK_EQ(ltx_set_plan(t->session.s, &plan), LTX_OK); /* ours ends with this function */
 }
 /* A screened gate leaves exactly where the plain one does and the best token is on the shortlist; with the whole vocabulary as
    shortlist it is the plain one. */
@@ -310,28 +297,24 @@ static void screened_gates(void)
 {
     static const char text[] = "Once upon a time, there was a little boy named Tom. He found a red ball and a map of an island in the garden.";
     static uint8_t all_ids[2048 * 4];
-    int32_t tokens[128], n = 0, i, listed, j, depth[3][128], choice[3][128], left = 0, kept = 0;
+    int32_t tokens[128], n, i, listed, j, depth[3][128], choice[3][128], left = 0, kept = 0;
     ltx_session_desc desc;
     ltx_stats plain, screened;
-    ltx_need need;
-    test_block work;
     real t;
     memset(&desc, 0, sizeof desc);
-    CHECK(open_model(&t, test_read_file("examples/models/stories-ls-q8_0.gguf"), &desc));
-    CHECK_EQ(t.model.n_draft_ids, 256);
-    CHECK_EQ(ltx_encode_need(sizeof text - 1, &need), LTX_OK);
-    work = from_need(need);
-    CHECK_EQ(ltx_encode(t.vocab, text, sizeof text - 1, LTX_BOS, mem_of(&work), tokens, 128, &n), LTX_OK);
+    CHECK(open_shipped(&t, "stories-ls-q8_0.gguf", &desc));
+    CHECK_EQ(t.file.m.n_draft_ids, 256);
+    n = encode(&t, text, tokens, 128);
     exits_of(&t, 0, tokens, n, depth[0], choice[0]);
-    ltx_session_stats(t.session, &plain);
-    ltx_stats_reset(t.session);
+    ltx_session_stats(t.session.s, &plain);
+    ltx_stats_reset(t.session.s);
     exits_of(&t, 1, tokens, n, depth[1], choice[1]);
-    ltx_session_stats(t.session, &screened);
+    ltx_session_stats(t.session.s, &screened);
     CHECK(screened.weight_bytes < plain.weight_bytes);
     for (i = 0; i < n; i++) {
-        for (listed = 0, j = 0; j < t.model.n_draft_ids; j++) {
+        for (listed = 0, j = 0; j < t.file.m.n_draft_ids; j++) {
             uint32_t id = 0;
-            memcpy(&id, (const uint8_t *)t.model.draft_ids + 4 * j, 4);
+            memcpy(&id, (const uint8_t *)t.file.m.draft_ids + 4 * j, 4);
             listed |= (int32_t)id == choice[0][i];
         }
         left += depth[0][i] < 12;
@@ -339,13 +322,12 @@ static void screened_gates(void)
         else CHECK(depth[1][i] > depth[0][i]);
     }
     CHECK(left > 3 && kept > 3 && kept < n);
-    for (i = 0; i < 3; i++) test_free(&t.mem[i]);
+    kit_close(&t.session);
     for (i = 0; i < 2048; i++) { all_ids[4 * i] = (uint8_t)i; all_ids[4 * i + 1] = (uint8_t)(i >> 8); }
-    t.model.draft_ids = all_ids; t.model.n_draft_ids = 2048;
+    t.file.m.draft_ids = all_ids; t.file.m.n_draft_ids = 2048;
     CHECK(open_session(&t, &desc));
     exits_of(&t, 1, tokens, n, depth[2], choice[2]);
     CHECK(memcmp(depth[2], depth[0], (size_t)n * 4) == 0 && memcmp(choice[2], choice[0], (size_t)n * 4) == 0);
-    test_free(&work);
     close_model(&t);
 }
 
