@@ -391,12 +391,13 @@ static void show(const char *text, int32_t len, int32_t depth)
     fflush(stdout);
 }
 
-/* Show a token, false if it ends the text. A new BOS begins another text. */
-static bool show_token(const ltx_vocab *vocab, int32_t id, int32_t depth)
+/* Show a token, false if it ends the text. A new BOS begins another text. The first token of a text loses the blank that the
+   tokenizer puts before it. */
+static bool show_token(const ltx_vocab *vocab, int32_t id, bool first, int32_t depth)
 {
     char piece[256];
     if (!set.ignore_eos && (id == ltx_vocab_eos(vocab) || id == ltx_vocab_bos(vocab))) return false;
-    show(piece, ltx_piece(vocab, id, 0, piece, (int32_t)sizeof piece), depth);
+    show(piece, ltx_piece(vocab, id, first, piece, (int32_t)sizeof piece), depth);
     return true;
 }
 
@@ -416,7 +417,7 @@ static void decode(ltx_session *session, const ltx_vocab *vocab, int32_t token, 
         check(result, "decode");
         r->decoded += count;
         for (i = 0; i < count; i++)
-            if (!show_token(vocab, next[i].id, next[i].depth)) return;
+            if (!show_token(vocab, next[i].id, false, next[i].depth)) return;
         token = next[count - 1].id;
     }
 }
@@ -440,7 +441,7 @@ static void generate(ltx_session *session, const ltx_vocab *vocab, const char *p
     ltx_stats_reset(session);
 
     start = seconds_now();
-    if (show_token(vocab, token, out.depth[0])) decode(session, vocab, token, r);
+    if (show_token(vocab, token, *prompt == 0, out.depth[0])) decode(session, vocab, token, r);
     r->decode_seconds = seconds_now() - start;
     ltx_session_stats(session, &r->stats);
     if (screen.now) fputs("\033[0m", stdout);

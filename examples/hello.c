@@ -40,7 +40,7 @@ int main(int argc, char **argv)
     ltx_session_mems mems = { lend(needs.state), lend(needs.cache), lend(needs.scratch) };
     TRY(ltx_session_init(&model, &desc, &mems, &session));
 
-    int32_t tokens[512], count, token;
+    int32_t tokens[512], count, token, first = argv[2][0] == 0; /* the first token of a text loses the blank before it */
     ltx_sampler sampler = { .temperature = 0.8f, .top_p = 0.9f, .state = 1 /* seed */ };
     const float *logits;
     TRY(ltx_encode_need(strlen(argv[2]), &need));
@@ -51,8 +51,9 @@ int main(int argc, char **argv)
     while (token != ltx_vocab_eos(vocab) && token != ltx_vocab_bos(vocab) && ltx_position(session) < model.ctx) {
         char text[64];
         ltx_token next;
-        fwrite(text, 1, (size_t)ltx_piece(vocab, token, 0, text, sizeof text), stdout);
+        fwrite(text, 1, (size_t)ltx_piece(vocab, token, first, text, sizeof text), stdout);
         fflush(stdout);
+        first = 0;
         TRY(ltx_decode(session, &sampler, token, &next, 1, &count)); /* token in, next token out */
         token = next.id;
     }
