@@ -60,7 +60,6 @@
      gate       the point after a step where a row may go on, skip steps or leave
      fill       what happens to the keys and values of the layers that a row did not run
      cache      keys and values of the earlier positions, one per attention step; a slot holds one position
-     prefix     tokens before the generated ones (the prompt)
 
    DEPTH, THE CONTROLS
      leave out layers or branches   ltx_plan_full, ltx_plan_drop, ltx_plan_repeat -> ltx_set_plan
