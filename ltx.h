@@ -1168,16 +1168,21 @@ LTXI_FN float ltxi_log(float x)
      quantized weights  activations in blocks of 32 int8 with a float scale; per block an exact integer product, then
                         acc = fma((float)isum, dw * dx, acc), blocks in order. Lanes are output rows.                */
 
-enum { LTXI_LANES = 16, LTXI_TILE = 32 };
+enum { LTXI_LANES = 16, LTXI_TILE = 64, LTXI_CHUNK_COLS = 64 };
 
-/* Rows of activations: floats [m][ld], and the same quantized when a matrix wants that. */
+/* Rows of activations: floats [m][ld], and the same quantized when a matrix wants that. Quantized they lie in chunks of 64 columns, all rows
+   of a chunk together: products walk down the rows of a chunk, which then is one stream. */
 typedef struct ltxi_acts {
     const float *f;
-    int8_t  *q;   /* [m][ld]                                    */
-    float   *d;   /* [m][ld / 32] scale of each block           */
-    int32_t *sum; /* [m][ld / 32] sum of the block's integers   */
-    int32_t  ld;  /* floats between rows, a multiple of 32      */
+    int8_t  *q;   /* [ld / 64][rows][64]                                      */
+    float   *d;   /* [ld / 32][rows] scale of each block                       */
+    int32_t *off; /* [ld / 32][rows] -128 times the sum of the block's integers */
+    int32_t  ld, rows;  /* floats between rows, a multiple of 64; rows that are quantized */
 } ltxi_acts;
+LTXI_FN const int8_t *ltxi_acts_q(const ltxi_acts *x, int32_t row, int32_t block)
+{
+    return x->q + ((size_t)(block >> 1) * (size_t)x->rows + (size_t)row) * LTXI_CHUNK_COLS + (block & 1) * LTXI_BLOCK;
+}
 typedef void ltxi_tile_fn(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out);
 
 /* n floats (written as a multiple of 16) to int8 with one scale; *sum is the sum of the integers. Not finite: scale NaN, so that the
@@ -1248,12 +1253,10 @@ LTXI_FN void ltxi_scalar_tile_q(const uint8_t *w, size_t ld, const ltxi_acts *x,
 {
     int32_t m, r, b;
     for (m = 0; m < rows; m++, out += LTXI_LANES) for (r = 0; r < LTXI_LANES; r++) {
-        const int8_t *q = x->q + (size_t)(row + m) * (size_t)x->ld;
-        const float *d = x->d + (size_t)(row + m) * (size_t)(x->ld / LTXI_BLOCK);
         float acc = 0;
         for (b = 0; b < cols / LTXI_BLOCK; b++) {
             const uint8_t *block = w + (size_t)r * ld + (size_t)b * (size_t)bytes;
-            acc = ltxi_fma((float)dot(block + 2, q + b * LTXI_BLOCK), ltxi_from_half(ltxi_u16(block)) * d[b], acc);
+            acc = ltxi_fma((float)dot(block + 2, ltxi_acts_q(x, row + m, b)), ltxi_from_half(ltxi_u16(block)) * x->d[(size_t)b * (size_t)x->rows + (size_t)(row + m)], acc);
         }
         out[r] = acc;
     }
@@ -1274,12 +1277,25 @@ LTXI_FN void ltxi_scalar_tile_q4_0(const uint8_t *w, size_t ld, const ltxi_acts 
    bytes: Q8_0 adds 128, Q4_0 has its nibbles; `offset` times the sum of the activation block is taken off again. All exact. */
 
 typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four int8 activations, broadcast straight from memory */
-#define LTXI_HALF(k) (short)ltxi_u16(w + (k) * ld)
+/* the scales of eight rows: the first two bytes of sixteen */
+#define LTXI_PAIR(k) _mm_unpacklo_epi16(LTXI_M128(w + (k) * ld), LTXI_M128(w + ((k) + 1) * ld))
 LTXI_I_avx2 __m256 ltxi_avx2_scales(const uint8_t *w, size_t ld)
 {
-    return _mm256_cvtph_ps(_mm_set_epi16(LTXI_HALF(7), LTXI_HALF(6), LTXI_HALF(5), LTXI_HALF(4), LTXI_HALF(3), LTXI_HALF(2), LTXI_HALF(1), LTXI_HALF(0)));
+    return _mm256_cvtph_ps(_mm_unpacklo_epi64(_mm_unpacklo_epi32(LTXI_PAIR(0), LTXI_PAIR(2)), _mm_unpacklo_epi32(LTXI_PAIR(4), LTXI_PAIR(6))));
 }
-#undef LTXI_HALF
+#undef LTXI_PAIR
+/* Tiles lie one after the other in memory, but within a tile sixteen rows are read side by side, which no hardware prefetcher follows
+   well: so a block of this tile asks for its share of the next one. Past the end of the weights that does no harm. */
+LTXI_I_avx2 void ltxi_prefetch5(const uint8_t *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T1); _mm_prefetch((const char *)p + 64, _MM_HINT_T1); _mm_prefetch((const char *)p + 128, _MM_HINT_T1);
+    _mm_prefetch((const char *)p + 192, _MM_HINT_T1); _mm_prefetch((const char *)p + 256, _MM_HINT_T1);
+}
+LTXI_I_avx2 void ltxi_prefetch(const uint8_t *p, int32_t bytes)
+{
+    ltxi_prefetch5(p);
+    if (bytes > 320) ltxi_prefetch5(p + 320);
+}
 /* t[k] = bytes 4k..4k+3 of eight rows of 32 bytes. Everything is written out: gcc -O2 unrolls no loops, and arrays that are indexed by a
    loop live on the stack. */
 LTXI_I_avx2 void ltxi_avx2_pairs(__m256i a0, __m256i a1, __m256i a2, __m256i a3, __m256i *t) /* 4 x 4 exchange inside each 128 bits */
@@ -1312,43 +1328,105 @@ LTXI_I_avx2 void ltxi_avx2_block_q4_0(const uint8_t *w, size_t ld, __m256i *t)
    weight to the activation, so it needs no offset. */
 #define LTXI_Q(k) _mm256_set1_epi32(q[k])
 #define LTXI_STEP(k) _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(t[k]), _mm256_sign_epi8(LTXI_Q(k), t[k])), one)
-LTXI_I_avx2 __m256i ltxi_avx2_isum_q8_0(const __m256i *t, const ltxi_word *q, int32_t sum)
+LTXI_I_avx2 __m256i ltxi_avx2_isum_q8_0(const __m256i *t, const ltxi_word *q, int32_t off)
 {
     __m256i one = _mm256_set1_epi16(1), a = _mm256_add_epi32(LTXI_STEP(0), LTXI_STEP(1)), b = _mm256_add_epi32(LTXI_STEP(2), LTXI_STEP(3));
-    (void)sum;
+    (void)off;
     a = _mm256_add_epi32(a, _mm256_add_epi32(LTXI_STEP(4), LTXI_STEP(5)));
     b = _mm256_add_epi32(b, _mm256_add_epi32(LTXI_STEP(6), LTXI_STEP(7)));
     return _mm256_add_epi32(a, b);
 }
 #undef LTXI_STEP
 #define LTXI_STEP(k) _mm256_maddubs_epi16(t[k], LTXI_Q(k))
-LTXI_I_avx2 __m256i ltxi_avx2_isum_q4_0(const __m256i *t, const ltxi_word *q, int32_t sum)
+LTXI_I_avx2 __m256i ltxi_avx2_isum_q4_0(const __m256i *t, const ltxi_word *q, int32_t off)
 {
     __m256i a = _mm256_add_epi16(LTXI_STEP(0), LTXI_STEP(1)), b = _mm256_add_epi16(LTXI_STEP(2), LTXI_STEP(3));
     a = _mm256_add_epi16(a, _mm256_add_epi16(LTXI_STEP(4), LTXI_STEP(5)));
     b = _mm256_add_epi16(b, _mm256_add_epi16(LTXI_STEP(6), LTXI_STEP(7)));
-    return _mm256_sub_epi32(_mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1)), _mm256_set1_epi32(8 * sum));
+    return _mm256_add_epi32(_mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1)), _mm256_srai_epi32(_mm256_set1_epi32(off), 4)); /* -128 sum / 16 */
 }
 #undef LTXI_STEP
 #undef LTXI_Q
+/* One row of activations: a transposition would cost more than it saves. Rows of weights meet the activations as they lie, and the eight
+   partial sums of a row are brought together for all sixteen rows at once. `pair` starts that: two rows, eight bytes of one next to eight
+   of the other, make four lanes each of which two are added up by the product already. */
+#define LTXI_AVX2_DP(acc, u, s) _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1)))
+LTXI_I_avx2 __m256i ltxi_avx2_dp8(__m256i acc, __m256i w, __m256i q) { return LTXI_AVX2_DP(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(q, w)); }
+LTXI_I_avx2 __m256i ltxi_avx2_dp4(__m256i acc, __m256i w, __m256i q) { return LTXI_AVX2_DP(acc, w, q); }
+LTXI_I_avx512 __m256i ltxi_avx512_dp8(__m256i acc, __m256i w, __m256i q) { return _mm256_dpbusd_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), q); }
+LTXI_I_avx512 __m256i ltxi_avx512_dp4(__m256i acc, __m256i w, __m256i q) { return _mm256_dpbusd_epi32(acc, w, q); }
+LTXI_I_avx2 __m256i ltxi_avx2_fold(__m256i ab, __m256i cd) /* [a a b b] [c c d d] to [a b c d] in each half */
+{
+    __m256 x = _mm256_castsi256_ps(ab), y = _mm256_castsi256_ps(cd);
+    return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xdd)));
+}
+#define LTXI_ONE_ROW(S, taken8, taken4) \
+LTXI_I_##S __m256i ltxi_##S##_pair_q8_0(const uint8_t *w, size_t ld, const __m256i *q) \
+{ \
+    __m256i a = LTXI_M256(w), b = LTXI_M256(w + ld); \
+    return ltxi_##S##_dp8(ltxi_##S##_dp8(_mm256_setzero_si256(), _mm256_unpacklo_epi64(a, b), q[0]), _mm256_unpackhi_epi64(a, b), q[1]); \
+} \
+LTXI_I_##S __m256i ltxi_##S##_isum8_q8_0(const uint8_t *w, size_t ld, const int8_t *act, int32_t off) \
+{ \
+    __m256i q[2], s = LTXI_M256(act), x, y; \
+    q[0] = _mm256_unpacklo_epi64(s, s); q[1] = _mm256_unpackhi_epi64(s, s); \
+    x = ltxi_avx2_fold(ltxi_##S##_pair_q8_0(w, ld, q), ltxi_##S##_pair_q8_0(w + 2 * ld, ld, q)); \
+    y = ltxi_avx2_fold(ltxi_##S##_pair_q8_0(w + 4 * ld, ld, q), ltxi_##S##_pair_q8_0(w + 6 * ld, ld, q)); \
+    x = _mm256_add_epi32(_mm256_permute2x128_si256(x, y, 0x20), _mm256_permute2x128_si256(x, y, 0x31)); \
+    return (taken8) ? _mm256_add_epi32(x, _mm256_set1_epi32(off)) : x; \
+} \
+LTXI_I_##S __m256i ltxi_##S##_pair_q4_0(const uint8_t *w, size_t ld, const __m256i *q) /* rows 0, 1 and in the upper half 4, 5 */ \
+{ \
+    __m256i low = _mm256_set1_epi8(15), a = ltxi_avx2_two(w, ld), b = ltxi_avx2_two(w + ld, ld), l = _mm256_unpacklo_epi64(a, b), h = _mm256_unpackhi_epi64(a, b), s; \
+    s = ltxi_##S##_dp4(_mm256_setzero_si256(), _mm256_and_si256(l, low), q[0]); \
+    s = ltxi_##S##_dp4(s, _mm256_and_si256(h, low), q[1]); \
+    s = ltxi_##S##_dp4(s, _mm256_and_si256(_mm256_srli_epi16(l, 4), low), q[2]); \
+    return ltxi_##S##_dp4(s, _mm256_and_si256(_mm256_srli_epi16(h, 4), low), q[3]); \
+} \
+LTXI_I_##S __m256i ltxi_##S##_isum8_q4_0(const uint8_t *w, size_t ld, const int8_t *act, int32_t off) \
+{ \
+    __m256i q[4], s = LTXI_M256(act); \
+    q[0] = _mm256_permute4x64_epi64(s, 0x00); q[1] = _mm256_permute4x64_epi64(s, 0x55); q[2] = _mm256_permute4x64_epi64(s, 0xaa); q[3] = _mm256_permute4x64_epi64(s, 0xff); \
+    s = ltxi_avx2_fold(ltxi_##S##_pair_q4_0(w, ld, q), ltxi_##S##_pair_q4_0(w + 2 * ld, ld, q)); \
+    return _mm256_add_epi32(s, _mm256_srai_epi32(_mm256_set1_epi32(off), 4)); /* -128 sum / 16 */ \
+} \
+LTXI_ONE(S, q8_0, LTXI_Q8_BYTES) LTXI_ONE(S, q4_0, LTXI_Q4_BYTES)
+#define LTXI_ONE(S, name, bytes) \
+LTXI_T_##S void ltxi_##S##_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
+{ \
+    __m256 a = _mm256_setzero_ps(), c = a; \
+    int32_t b; \
+    for (b = 0; b < cols / LTXI_BLOCK; b++, w += bytes) { \
+        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
+        const int8_t *q = ltxi_acts_q(x, row, b); \
+        __m256 d = _mm256_set1_ps(x->d[at]); \
+        ltxi_prefetch(w + 32 * ld + (size_t)b * 15 * bytes, 16 * bytes); \
+        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_isum8_##name(w + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_scales(w, ld), d), a); \
+        c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_isum8_##name(w + 8 * ld + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_scales(w + 8 * ld, ld), d), c); \
+    } \
+    _mm256_storeu_ps(out, a); \
+    _mm256_storeu_ps(out + 8, c); \
+}
+LTXI_ONE_ROW(avx2, 0, 1)
+LTXI_ONE_ROW(avx512, 1, 1)
+
 #define LTXI_AVX2_TILE(name, bytes) \
 LTXI_T_avx2 void ltxi_avx2_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
     int32_t b, m, r; \
-    size_t nb = (size_t)(x->ld / LTXI_BLOCK), first = (size_t)row * nb; \
     __m256i t[8]; \
+    if (rows == 1) { ltxi_avx2_one_##name(w, ld, x, row, cols, out); return; } \
     memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
     for (r = 0; r < LTXI_LANES; r += 8) for (b = 0; b < cols / LTXI_BLOCK; b++) { \
-        const int8_t *q = x->q + (first + (size_t)b) * LTXI_BLOCK; \
-        const float *dx = x->d + first + b; \
-        const int32_t *sum = x->sum + first + b; \
+        const int8_t *q = ltxi_acts_q(x, row, b); \
+        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
         float *o = out + r; \
         const uint8_t *block = w + (size_t)r * ld + (size_t)b * bytes; \
         __m256 d = ltxi_avx2_scales(block, ld); \
         ltxi_avx2_block_##name(block + 2, ld, t); \
-        for (m = 0; m < rows; m++, q += nb * LTXI_BLOCK, dx += nb, sum += nb, o += LTXI_LANES) \
-            _mm256_storeu_ps(o, _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_isum_##name(t, (const ltxi_word *)(const void *)q, *sum)), \
-                _mm256_mul_ps(d, _mm256_set1_ps(*dx)), _mm256_loadu_ps(o))); \
+        for (m = 0; m < rows; m++, q += LTXI_CHUNK_COLS, o += LTXI_LANES) \
+            _mm256_storeu_ps(o, _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_isum_##name(t, (const ltxi_word *)(const void *)q, x->off[at + (size_t)m])), \
+                _mm256_mul_ps(d, _mm256_set1_ps(x->d[at + (size_t)m])), _mm256_loadu_ps(o))); \
     } \
 }
 LTXI_AVX2_TILE(q8_0, LTXI_Q8_BYTES)
@@ -1377,45 +1455,47 @@ LTXI_I_avx512 void ltxi_avx512_block_q8_0(const uint8_t *w, size_t ld, __m512i *
     t[6] = _mm512_shuffle_i32x4(a[2], b[2], 0xdd); t[7] = _mm512_shuffle_i32x4(a[3], b[3], 0xdd);
 }
 LTXI_I_avx512 __m512i ltxi_avx512_four(const uint8_t *w, size_t ld) { return ltxi_avx512_join(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + 8 * ld, ld)); }
+#define LTXI_LOW(x) _mm512_add_epi8(_mm512_and_si512(x, low), up)
+#define LTXI_HIGH(x) _mm512_add_epi8(_mm512_and_si512(_mm512_srli_epi16(x, 4), low), up)
 LTXI_I_avx512 void ltxi_avx512_block_q4_0(const uint8_t *w, size_t ld, __m512i *t)
 {
-    __m512i a[4], low = _mm512_set1_epi8(15);
+    __m512i a[4], low = _mm512_set1_epi8(15), up = _mm512_set1_epi8(120); /* nibble - 8 + 128 */
     ltxi_avx512_pairs(ltxi_avx512_four(w, ld), ltxi_avx512_four(w + ld, ld), ltxi_avx512_four(w + 2 * ld, ld), ltxi_avx512_four(w + 3 * ld, ld), a);
-    t[0] = _mm512_and_si512(a[0], low); t[4] = _mm512_and_si512(_mm512_srli_epi16(a[0], 4), low);
-    t[1] = _mm512_and_si512(a[1], low); t[5] = _mm512_and_si512(_mm512_srli_epi16(a[1], 4), low);
-    t[2] = _mm512_and_si512(a[2], low); t[6] = _mm512_and_si512(_mm512_srli_epi16(a[2], 4), low);
-    t[3] = _mm512_and_si512(a[3], low); t[7] = _mm512_and_si512(_mm512_srli_epi16(a[3], 4), low);
+    t[0] = LTXI_LOW(a[0]); t[1] = LTXI_LOW(a[1]); t[2] = LTXI_LOW(a[2]); t[3] = LTXI_LOW(a[3]);
+    t[4] = LTXI_HIGH(a[0]); t[5] = LTXI_HIGH(a[1]); t[6] = LTXI_HIGH(a[2]); t[7] = LTXI_HIGH(a[3]);
 }
+#undef LTXI_LOW
+#undef LTXI_HIGH
 #define LTXI_STEP(s, k) _mm512_dpbusd_epi32(s, t[k], _mm512_set1_epi32(q[k]))
-LTXI_I_avx512 __m512i ltxi_avx512_isum(const __m512i *t, const ltxi_word *q, int32_t taken) /* two chains; `taken` comes off for the offset */
+LTXI_I_avx512 __m512i ltxi_avx512_isum(const __m512i *t, const ltxi_word *q, const int32_t *off)
 {
-    __m512i a = LTXI_STEP(_mm512_set1_epi32(-taken), 0), b = LTXI_STEP(_mm512_setzero_si512(), 1);
-    a = LTXI_STEP(a, 2); b = LTXI_STEP(b, 3); a = LTXI_STEP(a, 4); b = LTXI_STEP(b, 5); a = LTXI_STEP(a, 6); b = LTXI_STEP(b, 7);
-    return _mm512_add_epi32(a, b);
+    __m512i a = LTXI_STEP(_mm512_set1_epi32(*off), 0);
+    a = LTXI_STEP(a, 1); a = LTXI_STEP(a, 2); a = LTXI_STEP(a, 3); a = LTXI_STEP(a, 4); a = LTXI_STEP(a, 5); a = LTXI_STEP(a, 6);
+    return LTXI_STEP(a, 7);
 }
 #undef LTXI_STEP
-#define LTXI_AVX512_TILE(name, bytes, offset) \
+#define LTXI_AVX512_TILE(name, bytes) \
 LTXI_T_avx512 void ltxi_avx512_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
     int32_t b, m; \
-    size_t nb = (size_t)(x->ld / LTXI_BLOCK), first = (size_t)row * nb; \
     __m512i t[8]; \
+    if (rows == 1) { ltxi_avx512_one_##name(w, ld, x, row, cols, out); return; } \
     memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
     for (b = 0; b < cols / LTXI_BLOCK; b++) { \
-        const int8_t *q = x->q + (first + (size_t)b) * LTXI_BLOCK; \
-        const float *dx = x->d + first + b; \
-        const int32_t *sum = x->sum + first + b; \
+        const int8_t *q = ltxi_acts_q(x, row, b); \
+        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
         float *o = out; \
         const uint8_t *block = w + (size_t)b * bytes; \
         __m512 d = ltxi_avx512_scales(block, ld); \
+        ltxi_prefetch(w + 32 * ld + (size_t)b * 16 * bytes, 16 * bytes); \
         ltxi_avx512_block_##name(block + 2, ld, t); \
-        for (m = 0; m < rows; m++, q += nb * LTXI_BLOCK, dx += nb, sum += nb, o += LTXI_LANES) \
-            _mm512_storeu_ps(o, _mm512_fmadd_ps(_mm512_cvtepi32_ps(ltxi_avx512_isum(t, (const ltxi_word *)(const void *)q, (offset) * *sum)), \
-                _mm512_mul_ps(d, _mm512_set1_ps(*dx)), _mm512_loadu_ps(o))); \
+        for (m = 0; m < rows; m++, q += LTXI_CHUNK_COLS, o += LTXI_LANES) \
+            _mm512_storeu_ps(o, _mm512_fmadd_ps(_mm512_cvtepi32_ps(ltxi_avx512_isum(t, (const ltxi_word *)(const void *)q, x->off + at + m)), \
+                _mm512_mul_ps(d, _mm512_set1_ps(x->d[at + (size_t)m])), _mm512_loadu_ps(o))); \
     } \
 }
-LTXI_AVX512_TILE(q8_0, LTXI_Q8_BYTES, 128)
-LTXI_AVX512_TILE(q4_0, LTXI_Q4_BYTES, 8)
+LTXI_AVX512_TILE(q8_0, LTXI_Q8_BYTES)
+LTXI_AVX512_TILE(q4_0, LTXI_Q4_BYTES)
 #endif /* LTXI_X86 */
 
 /* ==== >>norms =============================================================================================
@@ -1758,23 +1838,25 @@ LTXI_FN void ltxi_multiply(ltxi_machine *m, const ltxi_acts *x, int32_t rows, co
 /* Quantize the rows of x if one of the matrices wants it. */
 LTXI_FN void ltxi_prepare(const ltxi_machine *m, ltxi_acts *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
 {
-    int32_t j, r, b, nb = x->ld / LTXI_BLOCK, wanted = 0;
+    int32_t j, r, b, sum, wanted = 0;
     for (j = 0; j < n_jobs; j++) wanted |= ltxi_traits[jobs[j].trait].quantized;
+    x->rows = rows;
     if (!wanted) return;
     for (r = 0; r < rows; r++) for (b = 0; b < jobs[0].w->cols / LTXI_BLOCK; b++) {
-        size_t at = (size_t)r * (size_t)nb + (size_t)b;
-        x->d[at] = m->k->quantize(x->f + at * LTXI_BLOCK, LTXI_BLOCK, x->q + at * LTXI_BLOCK, &x->sum[at]);
+        size_t at = (size_t)b * (size_t)rows + (size_t)r;
+        x->d[at] = m->k->quantize(x->f + (size_t)r * (size_t)x->ld + b * LTXI_BLOCK, LTXI_BLOCK, (int8_t *)ltxi_acts_q(x, r, b), &sum);
+        x->off[at] = -128 * sum;
     }
 }
 LTXI_FN void ltxi_acts_place(ltxi_arena *a, ltxi_acts *x, int32_t rows, int32_t cols)
 {
     size_t n, r = (size_t)rows;
-    x->ld = ltxi_round_up(cols, LTXI_BLOCK);
+    x->ld = ltxi_round_up(cols, LTXI_CHUNK_COLS);
     n = ltxi_mul(r, (size_t)x->ld);
     x->f = NULL;
     x->q = (int8_t *)ltxi_take(a, n, 1);
     x->d = (float *)ltxi_take(a, n / LTXI_BLOCK, 4);
-    x->sum = (int32_t *)ltxi_take(a, n / LTXI_BLOCK, 4);
+    x->off = (int32_t *)ltxi_take(a, n / LTXI_BLOCK, 4);
 }
 
 /* ==== >>cache =============================================================================================
@@ -2344,7 +2426,7 @@ LTXI_FN void ltxi_session_shape(ltx_session *s)
     int32_t widest = ltxi_max(m->dim, m->n_heads * m->head_dim), i;
     ltxi_kv *kv = &s->kv;
     for (i = 0; i < m->n_layers; i++) if (ltxi_has_ffn(&m->layers[i])) widest = ltxi_max(widest, m->layers[i].w_up.rows);
-    s->ld = ltxi_round_up(widest, LTXI_BLOCK);
+    s->ld = ltxi_round_up(widest, LTXI_CHUNK_COLS);
     s->q_ld = m->n_heads * m->head_dim;
     s->kv_ld = m->n_kv_heads * m->head_dim;
     s->angle_ld = ltxi_round_up(m->rope_dims, 16);
