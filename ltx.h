@@ -200,6 +200,17 @@ typedef enum ltx_type {
     LTX_F16 = 1,  /* IEEE half                                                                     */
     LTX_Q4_0 = 2, /* blocks of 32: half d, 16 bytes; value i = (low nibble of byte i - 8) d, value i+16 = (high nibble - 8) d */
     LTX_Q8_0 = 8, /* blocks of 32: half d, 32 signed bytes; value = byte * d                       */
+    /* Super-blocks of 256, element i of sub-block j at 32 j + i:
+       Q4_K  144 bytes: half d, half dmin, 12 bytes of 6-bit scales s[8] and mins m[8], 128 bytes of numbers q of 4 bits; value = d s[j] q - dmin m[j].
+             Byte k < 4 of the 12 is s[k] and in its upper two bits those of s[k+4], byte 4+k the same of m, byte 8+k the lower four bits of
+             s[k+4] and, above them, of m[k+4]. q of sub-block j is in byte 32 (j / 2) + i, in the low nibble if j is even.
+       Q5_K  176 bytes: the same, but 32 bytes stand before the nibbles: bit j of byte i is the fifth bit of q of element i of sub-block j
+       Q6_K  210 bytes: 128 bytes of low nibbles of q, 64 of its upper two bits, 16 signed bytes of scales s, half d; value = d s[e / 16] (q - 32)
+             for element e. The first 128 elements take 64 bytes of nibbles, byte e % 64, the low one if e < 64, and 32 of pairs, bits 2 (e / 32)
+             of byte e % 32; the other 128 the same, in the other half of each                           */
+    LTX_Q4_K = 12,
+    LTX_Q5_K = 13,
+    LTX_Q6_K = 14,
     LTX_BF16 = 30 /* upper half of a float                                                         */
 } ltx_type;
 
@@ -546,17 +557,20 @@ LTX_API int32_t ltx_vocab_longest(const ltx_vocab *v);
 
 /* ---- tensor operations, usable alone --------------------------------------------------------------------- */
 
-/* Bytes of a row of `cols` elements; 0 if the type is unknown or cols no multiple of its block (32 for Q8_0 and Q4_0, else 1). */
+/* Bytes of a row of `cols` elements; 0 if the type is unknown or cols no multiple of its block: 32 for Q8_0 and Q4_0, 256 for
+   Q4_K, Q5_K and Q6_K, else 1. */
 LTX_API size_t ltx_row_bytes(int32_t type, int32_t cols);
 LTX_API const char *ltx_type_name(int32_t type); /* "Q8_0"; "?" if unknown */
 /* n elements to or from a format; n a multiple of the block. F16, BF16, Q8_0 round to nearest even; Q8_0: d = max|x| / 127 rounded to
-   half; Q4_0: d = (x of largest |x|) / -8, x / d + 8.5 cut off, as GGML does. Return 0 or LTX_E_ARG. */
+   half; Q4_0: d = (x of largest |x|) / -8, x / d + 8.5 cut off, as GGML does. K formats: a search of our own for a small squared error, which
+   gives the same bytes everywhere; a super-block with an input that is not finite, or too large for d, decodes to numbers that are not
+   finite. Return 0 or LTX_E_ARG. */
 LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *out);
 LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y);
 
 /* y[m][rows] = W x[m][cols] for m rows. Quantized W: x is first quantized in blocks of 32 to int8 with a float scale d = max|x| / 127;
-   each integer is x * (127 / max|x|) rounded once to nearest even, and blocks with max|x| below 4e-37 are zeros. `work` is scratch of
-   ltx_matmul_need bytes. isa as in the session. */
+   each integer is x * (127 / max|x|) rounded once to nearest even, and blocks with max|x| below 4e-37 are zeros. K formats: the same in blocks of
+   256. `work` is scratch of ltx_matmul_need bytes. isa as in the session. */
 LTX_API ltx_result ltx_matmul_need(const ltx_mat *w, int32_t m, ltx_need *out);
 LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int32_t m, ltx_mem work, float *y);
 
@@ -602,7 +616,7 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 #error "ltx.h: float arithmetic has excess precision here (x87?); use -msse2 -mfpmath=sse"
 #endif
 
-/* No product in this file feeds a sum without an explicit fma, so contraction has nothing to change. Switched off all the
+/* No product in this file feeds a sum without an explicit fma, unless it is exact, so contraction has nothing to change. Switched off all the
    same: clang fuses within expressions, gcc in gnu modes across them (gcc ignores the standard pragma). */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -825,10 +839,239 @@ LTXI_FN void ltxi_encode_q4_0(const float *x, int32_t n, uint8_t *out)
     }
 }
 
+/* ---- Q4_K, Q5_K, Q6_K: super-blocks of 256 elements, whose sub-blocks (32, in Q6_K 16) have integer scales of their own ---- */
+enum { LTXI_SUPER = 256, LTXI_Q4K_BYTES = 144, LTXI_Q5K_BYTES = 176, LTXI_Q6K_BYTES = 210 };
+
+/* Six bits of scale and of min of sub-block j out of the 12 bytes of a Q4_K or Q5_K super-block. */
+LTXI_FN int32_t ltxi_k_scale(const uint8_t *s, int32_t j) { return j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4; }
+LTXI_FN int32_t ltxi_k_min(const uint8_t *s, int32_t j) { return j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4; }
+/* The number of element i of sub-block j; high = NULL for Q4_K. Q6_K: of element 32 j + i. */
+LTXI_FN int32_t ltxi_k_quant(const uint8_t *low, const uint8_t *high, int32_t j, int32_t i)
+{
+    return (low[j / 2 * 32 + i] >> j % 2 * 4 & 15) | (high == NULL ? 0 : (high[i] >> j & 1) << 4);
+}
+LTXI_FN int32_t ltxi_q6_quant(const uint8_t *block, int32_t j, int32_t i)
+{
+    return ((block[j / 4 * 64 + j % 2 * 32 + i] >> j % 4 / 2 * 4 & 15) | (block[128 + j / 4 * 32 + i] >> j % 4 * 2 & 3) << 4) - 32;
+}
+
+/* One super-block of Q4_K or Q5_K. d * scale * q has no more than 11 + 6 + 5 bits and is exact: the difference is the same, fused or not. */
+LTXI_FN void ltxi_decode_min(const uint8_t *in, const uint8_t *low, const uint8_t *high, float *y)
+{
+    float d = ltxi_from_half(ltxi_u16(in)), dmin = ltxi_from_half(ltxi_u16(in + 2));
+    int32_t i, j;
+    for (j = 0; j < LTXI_SUPER / 32; j++, y += 32) {
+        float s = d * (float)ltxi_k_scale(in + 4, j), m = dmin * (float)ltxi_k_min(in + 4, j);
+        for (i = 0; i < 32; i++) y[i] = s * (float)ltxi_k_quant(low, high, j, i) - m;
+    }
+}
+LTXI_FN void ltxi_decode_q4_k(const uint8_t *in, int32_t n, float *y)
+{
+    for (; n > 0; n -= LTXI_SUPER, in += LTXI_Q4K_BYTES, y += LTXI_SUPER) ltxi_decode_min(in, in + 16, NULL, y);
+}
+LTXI_FN void ltxi_decode_q5_k(const uint8_t *in, int32_t n, float *y)
+{
+    for (; n > 0; n -= LTXI_SUPER, in += LTXI_Q5K_BYTES, y += LTXI_SUPER) ltxi_decode_min(in, in + 48, in + 16, y);
+}
+LTXI_FN void ltxi_decode_q6_k(const uint8_t *in, int32_t n, float *y)
+{
+    int32_t i, j;
+    for (; n > 0; n -= LTXI_SUPER, in += LTXI_Q6K_BYTES) {
+        float d = ltxi_from_half(ltxi_u16(in + 208));
+        for (j = 0; j < LTXI_SUPER / 32; j++, y += 32) {
+            float s[2];
+            for (i = 0; i < 2; i++) s[i] = d * (float)(int8_t)in[192 + 2 * j + i];
+            for (i = 0; i < 32; i++) y[i] = s[i / 16] * (float)ltxi_q6_quant(in, j, i);
+        }
+    }
+}
+
+/* Encoding into K formats: our own search, made so that every target takes the same turns. The steps of a sub-block are chosen on integers
+   (inputs as fractions of 2^16), where sums are exact; no product of floats feeds a sum but by ltxi_fma or where it is exact itself. */
+
+/* Half of `twice`, rounded to low..high; NaN gives low. Twice the number is cut off and rounded as an integer, for want of a sum with 0.5. */
+LTXI_FN int32_t ltxi_nearest(float twice, int32_t low, int32_t high)
+{
+    float a = (float)(2 * low), b = (float)(2 * high);
+    int32_t k = (int32_t)(twice > a ? (twice < b ? twice : b) : a);
+    return (k + (k < 0 ? -1 : 1)) / 2;
+}
+LTXI_FN int ltxi_all_finite(const float *x, int32_t n)
+{
+    uint32_t top = 0, a;
+    int32_t i;
+    for (i = 0; i < n; i++) { a = ltxi_bits(x[i]) & 0x7fffffffu; top = a > top ? a : top; }
+    return top < 0x7f800000u;
+}
+
+/* x = scale * q - min for 32 elements; mid = mean of q, about which a line may turn. */
+typedef struct ltxi_line { float scale, min, mid; } ltxi_line;
+typedef struct ltxi_sums { int64_t u, uq, q, qq; } ltxi_sums;
+
+/* The line through 32 points (q, u) with the least squared error, start + slope q, which may not start above `most`. Returns what it
+   explains of the sum of u^2: n times the squared mean and the rest, or the same for a line of which the start is given. */
+LTXI_FN double ltxi_fit_points(const ltxi_sums *s, int64_t most, double *slope, double *start)
+{
+    int64_t det = 32 * s->qq - s->q * s->q, top = 32 * s->uq - s->u * s->q, cut = s->u * s->qq - s->q * s->uq;
+    if (det > 0 && cut <= most * det) {
+        *slope = (double)top / (double)det;
+        *start = (double)cut / (double)det;
+        return ((double)(s->u * s->u) + (double)top * (double)top / (double)det) / 32;
+    }
+    top = s->uq - most * s->q;
+    *slope = (double)top / (double)s->qq;
+    *start = (double)most;
+    return (double)(2 * most * s->u - 32 * most * most) + (double)top * (double)top / (double)s->qq;
+}
+/* Cuts the range of the inputs, 0 included, into steps in nine ways, `top` - 1 to `top` + 1 steps, and takes the best line. */
+LTXI_FN ltxi_line ltxi_fit_line(const float *x, int32_t top)
+{
+    ltxi_line line;
+    ltxi_sums s;
+    float low = 0, high = x[0], inverse, zero;
+    int32_t i, c, q, u[32];
+    double best = -1, gain, slope, start;
+    for (i = 0; i < 32; i++) { low = x[i] < low ? x[i] : low; high = x[i] > high ? x[i] : high; }
+    line.scale = line.mid = 0;
+    line.min = -low;
+    if (!(high - low > 1e-30f && high - low <= FLT_MAX)) return line; /* a step would be no half either way */
+    inverse = 65536.0f / (high - low);
+    zero = -low * inverse;
+    for (i = 0, s.u = 0; i < 32; i++) { u[i] = (int32_t)((x[i] - low) * inverse); s.u += u[i]; }
+    for (c = 4 * top - 4; c <= 4 * top + 4; c++) {
+        int32_t uq = 0, sum = 0, qq = 0;
+        for (i = 0; i < 32; i++) {
+            q = (u[i] * c + (1 << 17)) >> 18;
+            q = q < top ? q : top;
+            uq += u[i] * q; sum += q; qq += q * q;
+        }
+        s.uq = uq; s.q = sum; s.qq = qq;
+        gain = ltxi_fit_points(&s, (int64_t)(zero < 131072.0f ? zero : 131072.0f), &slope, &start); /* above 65536 no line starts */
+        if (gain <= best) continue;
+        best = gain;
+        line.scale = (float)slope / inverse;
+        line.min = ltxi_fma((float)-start, (high - low) / 65536.0f, -low);
+        line.mid = (float)sum / 32.0f;
+    }
+    line.min = line.min > 0 ? line.min : 0;
+    return line;
+}
+/* Scale and min of a sub-block in steps of the super-block, d and dmin: three scales around that of its line, each with the min that turns the
+   line about its middle; the one with the least squared error. Differences and their squares are of exact products. */
+LTXI_FN void ltxi_encode_sub(const float *x, const ltxi_line *line, float d, float dmin, int32_t top, int32_t *scale, int32_t *min, uint8_t *q)
+{
+    float id = d > 0 ? 2.0f / d : 0, imin = dmin > 0 ? 2.0f / dmin : 0;
+    int32_t i, middle = ltxi_nearest(line->scale * id, 0, 63), c = ltxi_max(middle - 1, 0), end = ltxi_min(middle + 1, 63);
+    double best = -1;
+    for (; c <= end; c++) {
+        float s = d * (float)c, inverse = s > 0 ? 2.0f / s : 0;
+        int32_t m = ltxi_nearest(ltxi_fma(s - line->scale, line->mid, line->min) * imin, 0, 63);
+        float offset = dmin * (float)m;
+        uint8_t t[32];
+        double error = 0;
+        for (i = 0; i < 32; i++) {
+            float v = x[i] + offset, r;
+            t[i] = (uint8_t)ltxi_nearest(v * inverse, 0, top);
+            r = v - s * (float)t[i];
+            error += (double)r * (double)r;
+        }
+        if (best >= 0 && !(error < best)) continue;
+        best = error;
+        *scale = c; *min = m;
+        memcpy(q, t, 32);
+    }
+}
+LTXI_FN void ltxi_encode_min(const float *x, uint8_t *out, uint8_t *low, uint8_t *high)
+{
+    ltxi_line line[8];
+    int32_t i, j, top = high != NULL ? 31 : 15, scale[8], min[8];
+    float d = 0, dmin = 0;
+    uint8_t q[LTXI_SUPER], *s = out + 4;
+    if (!ltxi_all_finite(x, LTXI_SUPER)) { ltxi_put16(out, 0x7e00u); return; } /* NaN */
+    for (j = 0; j < 8; j++) {
+        line[j] = ltxi_fit_line(x + j * 32, top);
+        d = line[j].scale > d ? line[j].scale : d;
+        dmin = line[j].min > dmin ? line[j].min : dmin;
+    }
+    ltxi_put16(out, ltxi_to_half(d / 63.0f));
+    ltxi_put16(out + 2, ltxi_to_half(dmin / 63.0f));
+    d = ltxi_from_half(ltxi_u16(out));
+    dmin = ltxi_from_half(ltxi_u16(out + 2));
+    for (j = 0; j < 8; j++) ltxi_encode_sub(x + j * 32, &line[j], d, dmin, top, &scale[j], &min[j], q + j * 32);
+    for (j = 0; j < 4; j++) {
+        s[j] = (uint8_t)(scale[j] | scale[j + 4] >> 4 << 6);
+        s[j + 4] = (uint8_t)(min[j] | min[j + 4] >> 4 << 6);
+        s[j + 8] = (uint8_t)((scale[j + 4] & 15) | (min[j + 4] & 15) << 4);
+        for (i = 0; i < 32; i++) low[j * 32 + i] = (uint8_t)((q[j * 64 + i] & 15) | (q[j * 64 + 32 + i] & 15) << 4);
+    }
+    for (j = 0; j < 8 && high != NULL; j++) for (i = 0; i < 32; i++) high[i] = (uint8_t)(high[i] | q[j * 32 + i] >> 4 << j);
+}
+LTXI_FN void ltxi_encode_q4_k(const float *x, int32_t n, uint8_t *out)
+{
+    memset(out, 0, (size_t)(n / LTXI_SUPER) * LTXI_Q4K_BYTES);
+    for (; n > 0; n -= LTXI_SUPER, out += LTXI_Q4K_BYTES, x += LTXI_SUPER) ltxi_encode_min(x, out, out + 16, NULL);
+}
+LTXI_FN void ltxi_encode_q5_k(const float *x, int32_t n, uint8_t *out)
+{
+    memset(out, 0, (size_t)(n / LTXI_SUPER) * LTXI_Q5K_BYTES);
+    for (; n > 0; n -= LTXI_SUPER, out += LTXI_Q5K_BYTES, x += LTXI_SUPER) ltxi_encode_min(x, out, out + 48, out + 16);
+}
+
+/* Scale of 16 elements of Q6_K: nine ways to make the largest of them about -32 steps. */
+LTXI_FN float ltxi_fit_scale(const float *x)
+{
+    float most = ltxi_largest(x, 16), inverse = -32768.0f / most, scale = 0;
+    int32_t i, c, q, u[16];
+    double best = 0, gain;
+    if (!(ltxi_abs(most) > 1e-30f)) return 0;
+    for (i = 0; i < 16; i++) u[i] = (int32_t)(x[i] * inverse);
+    for (c = 124; c <= 132; c++) { /* quarters of a step */
+        int32_t uq = 0, qq = 0;
+        for (i = 0; i < 16; i++) {
+            q = ((u[i] * c + (64 << 17) + (1 << 16)) >> 17) - 64; /* 64 added, so that no negative number is shifted */
+            q = q > -32 ? (q < 31 ? q : 31) : -32;
+            uq += u[i] * q; qq += q * q;
+        }
+        gain = (double)uq * (double)uq / (double)qq;
+        if (gain <= best) continue;
+        best = gain;
+        scale = (float)uq / (float)qq / inverse;
+    }
+    return scale;
+}
+LTXI_FN void ltxi_encode_q6_k(const float *x, int32_t n, uint8_t *out)
+{
+    int32_t i, j, k;
+    for (; n > 0; n -= LTXI_SUPER, out += LTXI_Q6K_BYTES, x += LTXI_SUPER) {
+        float scale[16], d;
+        int32_t q[LTXI_SUPER];
+        memset(out, 0, LTXI_Q6K_BYTES);
+        if (!ltxi_all_finite(x, LTXI_SUPER)) { ltxi_put16(out + 208, 0x7e00u); continue; } /* NaN */
+        for (j = 0; j < 16; j++) scale[j] = ltxi_fit_scale(x + j * 16);
+        ltxi_put16(out + 208, ltxi_to_half(ltxi_largest(scale, 16) / -128.0f));
+        d = ltxi_from_half(ltxi_u16(out + 208));
+        for (j = 0; j < 16; j++) {
+            float id = d > 0 || d < 0 ? 2.0f / d : 0, s;
+            k = ltxi_nearest(scale[j] * id, -128, 127);
+            s = d * (float)k;
+            s = s > 0 || s < 0 ? 2.0f / s : 0;
+            out[192 + j] = (uint8_t)k;
+            for (i = 0; i < 16; i++) q[j * 16 + i] = ltxi_nearest(x[j * 16 + i] * s, -32, 31) + 32;
+        }
+        for (i = 0; i < LTXI_SUPER; i++) { /* where ltxi_q6_quant finds them */
+            uint8_t *low = out + i / 128 * 64 + i % 64, *high = out + 128 + i / 128 * 32 + i % 32;
+            *low = (uint8_t)(*low | (q[i] & 15) << i % 128 / 64 * 4);
+            *high = (uint8_t)(*high | q[i] >> 4 << i % 128 / 32 * 2);
+        }
+    }
+}
+
 /* Constant tables in this file hold numbers and short texts, no pointers: in position-independent code those would have to be
    filled in by the loader, and the tables would lie in writable memory. What has to be called goes through a switch.
    Name; functions; elements and bytes of a block; do products quantize their input? */
-#define LTXI_FORMATS(X) X(F32, f32, 1, 4, 0) X(F16, f16, 1, 2, 0) X(BF16, bf16, 1, 2, 0) X(Q8_0, q8_0, LTXI_BLOCK, LTXI_Q8_BYTES, 1) X(Q4_0, q4_0, LTXI_BLOCK, LTXI_Q4_BYTES, 1)
+#define LTXI_FORMATS(X) \
+    X(F32, f32, 1, 4, 0) X(F16, f16, 1, 2, 0) X(BF16, bf16, 1, 2, 0) X(Q8_0, q8_0, LTXI_BLOCK, LTXI_Q8_BYTES, 1) X(Q4_0, q4_0, LTXI_BLOCK, LTXI_Q4_BYTES, 1) \
+    X(Q4_K, q4_k, LTXI_SUPER, LTXI_Q4K_BYTES, 1) X(Q5_K, q5_k, LTXI_SUPER, LTXI_Q5K_BYTES, 1) X(Q6_K, q6_k, LTXI_SUPER, LTXI_Q6K_BYTES, 1)
 #define LTXI_ENUM(name, fn, block, bytes, quantized) LTXI_T##name,
 #define LTXI_TRAIT(name, fn, block, bytes, quantized) { LTX_##name, block, bytes, quantized, LTXI_S(#name) },
 #define LTXI_DECODE(name, fn, block, bytes, quantized) case LTXI_T##name: ltxi_decode_##fn(in, n, y); break;
@@ -1270,6 +1513,54 @@ LTXI_FN void ltxi_scalar_tile_q4_0(const uint8_t *w, size_t ld, const ltxi_acts 
     ltxi_scalar_tile_q(w, ld, x, row, rows, cols, out, LTXI_Q4_BYTES, ltxi_dot_q4_0);
 }
 
+/* ---- K formats: one plain tile for all sets, which quantizes its activations itself, 256 at a time. Per super-block the integer sums
+   are exact: acc = fma((float)sum(scale * sum(q x)), d * dx, acc), and with mins acc = fma((float)-sum(min * sum(x)), dmin * dx, acc). ---- */
+LTXI_FN float ltxi_scalar_quantize(const float *x, int32_t n, int8_t *q, int32_t *sum);
+typedef float ltxi_dot_k(const uint8_t *w, const int8_t *x, float dx, float acc);
+LTXI_FN float ltxi_dot_min(const uint8_t *w, const uint8_t *low, const uint8_t *high, const int8_t *x, float dx, float acc)
+{
+    int32_t i, j, isum = 0, msum = 0;
+    for (j = 0; j < LTXI_SUPER / 32; j++, x += 32) {
+        int32_t qx = 0, sum = 0;
+        for (i = 0; i < 32; i++) { qx += ltxi_k_quant(low, high, j, i) * x[i]; sum += x[i]; }
+        isum += ltxi_k_scale(w + 4, j) * qx;
+        msum += ltxi_k_min(w + 4, j) * sum;
+    }
+    acc = ltxi_fma((float)isum, ltxi_from_half(ltxi_u16(w)) * dx, acc);
+    return ltxi_fma((float)-msum, ltxi_from_half(ltxi_u16(w + 2)) * dx, acc);
+}
+LTXI_FN float ltxi_dot_q4_k(const uint8_t *w, const int8_t *x, float dx, float acc) { return ltxi_dot_min(w, w + 16, NULL, x, dx, acc); }
+LTXI_FN float ltxi_dot_q5_k(const uint8_t *w, const int8_t *x, float dx, float acc) { return ltxi_dot_min(w, w + 48, w + 16, x, dx, acc); }
+LTXI_FN float ltxi_dot_q6_k(const uint8_t *w, const int8_t *x, float dx, float acc)
+{
+    const int8_t *scale = (const int8_t *)w + 192;
+    int32_t i, j, isum = 0;
+    for (j = 0; j < LTXI_SUPER / 16; j++) {
+        int32_t qx = 0;
+        for (i = 0; i < 16; i++) qx += ltxi_q6_quant(w, j / 2, j % 2 * 16 + i) * x[j * 16 + i];
+        isum += scale[j] * qx;
+    }
+    return ltxi_fma((float)isum, ltxi_from_half(ltxi_u16(w + 208)) * dx, acc);
+}
+LTXI_FN void ltxi_tile_k(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out, int32_t bytes, ltxi_dot_k *dot)
+{
+    int8_t q[LTXI_SUPER];
+    int32_t m, r, b, sum;
+    memset(out, 0, (size_t)rows * LTXI_LANES * 4);
+    for (m = 0; m < rows; m++, out += LTXI_LANES) for (b = 0; b < cols / LTXI_SUPER; b++) {
+        float dx = ltxi_scalar_quantize(x->f + (size_t)(row + m) * (size_t)x->ld + (size_t)b * LTXI_SUPER, LTXI_SUPER, q, &sum);
+        for (r = 0; r < LTXI_LANES; r++) out[r] = dot(w + (size_t)r * ld + (size_t)b * (size_t)bytes, q, dx, out[r]);
+    }
+}
+#define LTXI_TILE_K(name, bytes) \
+LTXI_FN void ltxi_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    ltxi_tile_k(w, ld, x, row, rows, cols, out, bytes, ltxi_dot_##name); \
+}
+LTXI_TILE_K(q4_k, LTXI_Q4K_BYTES)
+LTXI_TILE_K(q5_k, LTXI_Q5K_BYTES)
+LTXI_TILE_K(q6_k, LTXI_Q6K_BYTES)
+
 #ifdef LTXI_X86
 /* ---- quantized tiles, x86 ----
    One block of sixteen (AVX2: eight) rows is transposed once, four columns at a time, so that a lane is an output row and four
@@ -1663,6 +1954,7 @@ typedef struct ltxi_kernels {
     { \
         k->tile[LTXI_TF32] = ltxi_##S##_tile_f32; k->tile[LTXI_TF16] = ltxi_##S##_tile_f16; k->tile[LTXI_TBF16] = ltxi_##S##_tile_bf16; \
         k->tile[LTXI_TQ8_0] = ltxi_##S##_tile_q8_0; k->tile[LTXI_TQ4_0] = ltxi_##S##_tile_q4_0; \
+        k->tile[LTXI_TQ4_K] = ltxi_tile_q4_k; k->tile[LTXI_TQ5_K] = ltxi_tile_q5_k; k->tile[LTXI_TQ6_K] = ltxi_tile_q6_k; \
         k->quantize = ltxi_##S##_quantize; k->map = ltxi_##S##_map; k->sincos = ltxi_##S##_sincos; k->dot = ltxi_##S##_dot; k->zero = ltxi_##S##_zero; \
         k->norm = ltxi_##S##_norm; k->axpy = ltxi_##S##_axpy; k->mulv = ltxi_##S##_mulv; k->maximum = ltxi_##S##_maximum; k->expsum = ltxi_##S##_expsum; \
         k->rope = ltxi_##S##_rope; k->scores = ltxi_##S##_scores; k->values = ltxi_##S##_values; k->widen = ltxi_##S##_widen; k->halve = ltxi_##S##_halve; \
