@@ -83,7 +83,8 @@
      you stop using the object; there is nothing to free. A session takes three blocks, because firmware puts them in
      different memories: state (rows, hidden vectors, counters), cache (keys, values, positions), scratch (only used during a
      call; sessions that never run at the same time may share it). Weights are never copied (but for a
-     shortlist, see ltx_model.draft_ids) and never written. The stack need is below 8 KB, measured at -O1 and above.
+     shortlist, see ltx_model.draft_ids) and never written. The stack need is below 16 KB with the x86 kernels and 6 KB
+     without, measured at -O1 and above.
 
    THREADS
      A model and a vocab are read-only after init; any number of sessions may use them at once. A session belongs to
@@ -211,7 +212,15 @@ typedef enum ltx_type {
     LTX_Q4_K = 12,
     LTX_Q5_K = 13,
     LTX_Q6_K = 14,
-    LTX_BF16 = 30 /* upper half of a float                                                         */
+    LTX_BF16 = 30, /* upper half of a float                                                        */
+    /* Formats of our own, no other reader knows them. Sixteen rows lie together, see ltx_mat_bytes: bytes 4k..4k+3 of each of the sixteen rows are 64 bytes in a
+       row, as matrix units and vector lanes want them; the exact layout stands at >>formats.
+       Q8_X, Q4_X  the numbers of Q8_0 and Q4_0, only placed like this: same size, same results, see ltx_repack
+       R8, R4      one scale per row, for the fastest products: sums over a whole row are exact integers. R8: value = s q, a signed byte. R4: value = s g q, q of
+                   4 bits, g an integer per 32 columns (dual-grained quantization, arXiv 2310.04836), 4.25 bits a weight. Activations have one scale per row,
+                   so outliers cost more than in Q8_0: see ltx_session_desc.act_bits                      */
+    LTX_Q8_X = 1008, LTX_Q4_X = 1004,
+    LTX_R8 = 1108, LTX_R4 = 1104
 } ltx_type;
 
 /* View of a weight matrix [rows][cols], row-major; product y = W x takes `cols` inputs to `rows` outputs.
@@ -387,6 +396,8 @@ typedef struct ltx_session_desc {
     int32_t    rows;       /* most rows in one batch (prompts are cut into such pieces); 0 = 32  */
     int32_t    logits_rows; /* most logits rows an ltx_eval_batch may return; 0 = 1              */
     int32_t    kv;         /* ltx_kv                                                             */
+    int32_t    act_bits;   /* activations that meet LTX_R8 and LTX_R4 weights: 8, or 16 (two bytes, exact sums: near to float accuracy at twice
+                              the arithmetic and no more bytes of weights); 0 = 8                */
     int32_t    window;     /* a row attends to the last `window` positions, itself included, and to the sinks; 0 = to
                               all. The sequence may then be longer than the cache: ctx is ignored */
     int32_t    sinks;      /* with a window: the first `sinks` entries of each cache stay; they keep a distance of at most
@@ -560,7 +571,13 @@ LTX_API int32_t ltx_vocab_longest(const ltx_vocab *v);
 /* Bytes of a row of `cols` elements; 0 if the type is unknown or cols no multiple of its block: 32 for Q8_0 and Q4_0, 256 for
    Q4_K, Q5_K and Q6_K, else 1. */
 LTX_API size_t ltx_row_bytes(int32_t type, int32_t cols);
+/* Bytes of a whole matrix, rows rounded up to 16 where sixteen lie together; 0 as above. A GGUF tensor of those types has that size. */
+LTX_API size_t ltx_mat_bytes(int32_t type, int32_t rows, int32_t cols);
 LTX_API const char *ltx_type_name(int32_t type); /* "Q8_0"; "?" if unknown */
+/* A whole matrix x [rows][cols] to any type; `out` has ltx_mat_bytes. Parts that start at a multiple of 16 rows may be encoded one after the other. And
+   one row back to floats. LTX_E_ARG: shape does not suit the type. */
+LTX_API ltx_result ltx_mat_encode(int32_t type, const float *x, int32_t rows, int32_t cols, void *out);
+LTX_API ltx_result ltx_mat_row(const ltx_mat *w, int32_t row, float *y);
 /* n elements to or from a format; n a multiple of the block. F16, BF16, Q8_0 round to nearest even; Q8_0: d = max|x| / 127 rounded to
    half; Q4_0: d = (x of largest |x|) / -8, x / d + 8.5 cut off, as GGML does. K formats: a search of our own for a small squared error, which
    gives the same bytes everywhere; a super-block with an input that is not finite, or too large for d, decodes to numbers that are not
@@ -633,6 +650,15 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 #define LTXI_FN __attribute__((unused)) static
 #else
 #define LTXI_FN static
+#endif
+
+/* A loop with constant bounds whose arrays are to live in registers. */
+#if defined(__clang__)
+#define LTXI_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__) && __GNUC__ >= 8
+#define LTXI_UNROLL _Pragma("GCC unroll 32")
+#else
+#define LTXI_UNROLL
 #endif
 
 #ifdef LTX_NO_STRINGS
@@ -1066,19 +1092,114 @@ LTXI_FN void ltxi_encode_q6_k(const float *x, int32_t n, uint8_t *out)
     }
 }
 
+/* ---- formats in which sixteen rows lie together ----
+   A group of sixteen rows of n columns, for kernels that have a lane per row: first the bytes of all rows in quads, quad i of row r at 64 i + 4 r,
+   then, each for sixteen rows, what goes with a block or a row. In a lane stand
+     Q8_X  n bytes as in Q8_0, a half per block of 32          Q4_X  n / 2 bytes as in Q4_0, a half per block
+     R8    n signed bytes q, a float s: value = s q            R4    n / 2 bytes as in Q4_0, a signed byte g per block, a float s: value = s g (q - 8),
+                                                                     |g (q - 8)| <= 120, so that a row of it is a row of R8 in half the space      */
+enum { LTXI_GROUP = 16, LTXI_R4_STEPS = 15, LTXI_MAX_ROW_COLS = 1 << 17 /* sums of a row fit into 32 bits */ };
+LTXI_FN size_t ltxi_quad(int32_t i, int32_t lane) { return (size_t)(i >> 2) * (4 * LTXI_GROUP) + (size_t)(lane * 4 + (i & 3)); }
+
+/* One row of sixteen. Plain bytes of the row come first and are followed by the rest: this finds the rest. */
+LTXI_FN int ltxi_nibbles(int32_t type) { return type == LTX_Q4_X || type == LTX_R4; }
+LTXI_FN size_t ltxi_extra(int32_t type, int32_t n) { return (size_t)LTXI_GROUP * (size_t)(ltxi_nibbles(type) ? n / 2 : n); }
+LTXI_FN float ltxi_lane_scale(int32_t type, const uint8_t *group, int32_t n, int32_t lane, int32_t block)
+{
+    const uint8_t *p = group + ltxi_extra(type, n);
+    if (type == LTX_Q8_X || type == LTX_Q4_X) return ltxi_from_half(ltxi_u16(p + (block * LTXI_GROUP + lane) * 2));
+    if (type == LTX_R8) return ltxi_le_float(p + lane * 4);
+    return ltxi_le_float(p + (size_t)(n / LTXI_BLOCK * LTXI_GROUP + lane * 4)) * (float)(int8_t)p[block * LTXI_GROUP + lane];
+}
+/* The thirty-two integers of a block. */
+LTXI_FN void ltxi_lane_ints(int32_t type, const uint8_t *group, int32_t lane, int32_t block, int8_t *q)
+{
+    int32_t i;
+    if (!ltxi_nibbles(type)) { for (i = 0; i < LTXI_BLOCK; i++) q[i] = (int8_t)group[ltxi_quad(block * LTXI_BLOCK + i, lane)]; return; }
+    for (i = 0; i < LTXI_BLOCK / 2; i++) {
+        uint8_t b = group[ltxi_quad(block * (LTXI_BLOCK / 2) + i, lane)];
+        q[i] = (int8_t)((b & 15) - 8);
+        q[i + LTXI_BLOCK / 2] = (int8_t)((b >> 4) - 8);
+    }
+}
+LTXI_FN void ltxi_decode_lane(int32_t type, const uint8_t *group, int32_t n, int32_t lane, float *y)
+{
+    int8_t q[LTXI_BLOCK];
+    int32_t b, i;
+    for (b = 0; b < n / LTXI_BLOCK; b++) {
+        float s = ltxi_lane_scale(type, group, n, lane, b);
+        ltxi_lane_ints(type, group, lane, b, q);
+        for (i = 0; i < LTXI_BLOCK; i++) *y++ = s * (float)q[i];
+    }
+}
+/* A block of Q8_0 or Q4_0 into its places. */
+LTXI_FN void ltxi_place_block(int32_t type, const uint8_t *in, int32_t n, int32_t b, int32_t lane, uint8_t *group)
+{
+    int32_t i, bytes = ltxi_nibbles(type) ? LTXI_BLOCK / 2 : LTXI_BLOCK;
+    for (i = 0; i < bytes; i++) group[ltxi_quad(b * bytes + i, lane)] = in[2 + i];
+    memcpy(group + ltxi_extra(type, n) + (b * LTXI_GROUP + lane) * 2, in, 2);
+}
+LTXI_FN void ltxi_encode_r8(const float *x, int32_t n, int32_t lane, uint8_t *group)
+{
+    float s = ltxi_abs(ltxi_largest(x, n)) / 127.0f, is = s > 0 ? 1.0f / s : 0.0f;
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        float q = ltxi_round(x[i], is);
+        group[ltxi_quad(i, lane)] = (uint8_t)(int8_t)(q > 127.0f ? 127.0f : q > -127.0f ? q : -127.0f);
+    }
+    ltxi_put32(group + ltxi_extra(LTX_R8, n) + lane * 4, ltxi_bits(s));
+}
+/* Nibbles of a block for the step s g, written to q; returns the squared error. */
+LTXI_FN float ltxi_fit_r4(const float *x, float step, uint8_t *q)
+{
+    float is = step > 0 || step < 0 ? 1.0f / step : 0.0f, error = 0, r;
+    int32_t i;
+    for (i = 0; i < LTXI_BLOCK; i++) {
+        q[i] = (uint8_t)ltxi_nibble(ltxi_fma(x[i], is, 8.5f));
+        r = ltxi_fma(-step, (float)(q[i] - 8), x[i]);
+        error = ltxi_fma(r, r, error);
+    }
+    return error;
+}
+LTXI_FN void ltxi_encode_r4(const float *x, int32_t n, int32_t lane, uint8_t *group)
+{
+    float s = ltxi_abs(ltxi_largest(x, n)) / (8.0f * LTXI_R4_STEPS), best, error;
+    uint8_t q[LTXI_BLOCK], t[LTXI_BLOCK], *extra = group + ltxi_extra(LTX_R4, n);
+    int32_t b, i, g, middle, chosen;
+    for (b = 0; b < n / LTXI_BLOCK; b++, x += LTXI_BLOCK) { /* the largest of a block is to become -8 steps, or nearly */
+        middle = s > 0 ? (int32_t)ltxi_round(ltxi_largest(x, LTXI_BLOCK), -1.0f / (8.0f * s)) : 0;
+        chosen = 0;
+        best = -1.0f;
+        for (g = middle - 2; g <= middle + 2; g++) {
+            if (g < -LTXI_R4_STEPS || g > LTXI_R4_STEPS) continue;
+            error = ltxi_fit_r4(x, s * (float)g, t);
+            if (best >= 0 && error >= best) continue;
+            best = error; chosen = g;
+            memcpy(q, t, LTXI_BLOCK);
+        }
+        for (i = 0; i < LTXI_BLOCK / 2; i++) group[ltxi_quad(b * (LTXI_BLOCK / 2) + i, lane)] = (uint8_t)(q[i] | q[i + LTXI_BLOCK / 2] << 4);
+        extra[b * LTXI_GROUP + lane] = (uint8_t)(int8_t)chosen;
+    }
+    ltxi_put32(extra + n / LTXI_BLOCK * LTXI_GROUP + lane * 4, ltxi_bits(s));
+}
+
 /* Constant tables in this file hold numbers and short texts, no pointers: in position-independent code those would have to be
    filled in by the loader, and the tables would lie in writable memory. What has to be called goes through a switch.
-   Name; functions; elements and bytes of a block; do products quantize their input? */
+   Name; functions; elements and bytes of a block; how products want their activations; and for formats that group sixteen rows, what a row has beyond its blocks. */
+enum { LTXI_ACTS_FLOAT, LTXI_ACTS_BLOCK, LTXI_ACTS_SUPER, LTXI_ACTS_ROW }; /* floats; int8 with a scale per 32, 256 or all columns */
 #define LTXI_FORMATS(X) \
-    X(F32, f32, 1, 4, 0) X(F16, f16, 1, 2, 0) X(BF16, bf16, 1, 2, 0) X(Q8_0, q8_0, LTXI_BLOCK, LTXI_Q8_BYTES, 1) X(Q4_0, q4_0, LTXI_BLOCK, LTXI_Q4_BYTES, 1) \
-    X(Q4_K, q4_k, LTXI_SUPER, LTXI_Q4K_BYTES, 1) X(Q5_K, q5_k, LTXI_SUPER, LTXI_Q5K_BYTES, 1) X(Q6_K, q6_k, LTXI_SUPER, LTXI_Q6K_BYTES, 1)
-#define LTXI_ENUM(name, fn, block, bytes, quantized) LTXI_T##name,
-#define LTXI_TRAIT(name, fn, block, bytes, quantized) { LTX_##name, block, bytes, quantized, LTXI_S(#name) },
-#define LTXI_DECODE(name, fn, block, bytes, quantized) case LTXI_T##name: ltxi_decode_##fn(in, n, y); break;
-#define LTXI_ENCODE(name, fn, block, bytes, quantized) case LTXI_T##name: ltxi_encode_##fn(x, n, out); break;
-enum { LTXI_FORMATS(LTXI_ENUM) LTXI_TYPES };
-typedef struct ltxi_trait { int32_t type, block, bytes, quantized; char name[8]; } ltxi_trait;
-static const ltxi_trait ltxi_traits[LTXI_TYPES] = { LTXI_FORMATS(LTXI_TRAIT) };
+    X(F32, f32, 1, 4, FLOAT) X(F16, f16, 1, 2, FLOAT) X(BF16, bf16, 1, 2, FLOAT) X(Q8_0, q8_0, LTXI_BLOCK, LTXI_Q8_BYTES, BLOCK) X(Q4_0, q4_0, LTXI_BLOCK, LTXI_Q4_BYTES, BLOCK) \
+    X(Q4_K, q4_k, LTXI_SUPER, LTXI_Q4K_BYTES, SUPER) X(Q5_K, q5_k, LTXI_SUPER, LTXI_Q5K_BYTES, SUPER) X(Q6_K, q6_k, LTXI_SUPER, LTXI_Q6K_BYTES, SUPER)
+#define LTXI_GROUPED(X) X(Q8_X, LTXI_Q8_BYTES, BLOCK, 0) X(Q4_X, LTXI_Q4_BYTES, BLOCK, 0) X(R8, LTXI_BLOCK, ROW, 4) X(R4, LTXI_BLOCK / 2 + 1, ROW, 4)
+#define LTXI_ENUM(name, fn, block, bytes, acts) LTXI_T##name,
+#define LTXI_ENUM_GROUPED(name, bytes, acts, extra) LTXI_T##name,
+#define LTXI_TRAIT(name, fn, block, bytes, acts) { LTX_##name, block, bytes, LTXI_ACTS_##acts, 1, 0, LTXI_S(#name) },
+#define LTXI_TRAIT_GROUPED(name, bytes, acts, extra) { LTX_##name, LTXI_BLOCK, bytes, LTXI_ACTS_##acts, LTXI_GROUP, extra, LTXI_S(#name) },
+#define LTXI_DECODE(name, fn, block, bytes, acts) case LTXI_T##name: ltxi_decode_##fn(in, n, y); break;
+#define LTXI_ENCODE(name, fn, block, bytes, acts) case LTXI_T##name: ltxi_encode_##fn(x, n, out); break;
+enum { LTXI_FORMATS(LTXI_ENUM) LTXI_GROUPED(LTXI_ENUM_GROUPED) LTXI_TYPES };
+typedef struct ltxi_trait { int32_t type, block, bytes, acts, group, extra; char name[8]; } ltxi_trait;
+static const ltxi_trait ltxi_traits[LTXI_TYPES] = { LTXI_FORMATS(LTXI_TRAIT) LTXI_GROUPED(LTXI_TRAIT_GROUPED) };
 LTXI_FN void ltxi_decode(int32_t trait, const uint8_t *in, int32_t n, float *y) { switch (trait) { LTXI_FORMATS(LTXI_DECODE) } }
 LTXI_FN void ltxi_encode(int32_t trait, const float *x, int32_t n, uint8_t *out) { switch (trait) { LTXI_FORMATS(LTXI_ENCODE) } }
 LTXI_FN int32_t ltxi_trait_of(int32_t type) /* row of ltxi_traits or -1 */
@@ -1091,7 +1212,12 @@ LTX_API size_t ltx_row_bytes(int32_t type, int32_t cols)
 {
     int32_t t = ltxi_trait_of(type);
     if (t < 0 || cols < 0 || cols % ltxi_traits[t].block != 0) return 0;
-    return ltxi_mul((size_t)(cols / ltxi_traits[t].block), (size_t)ltxi_traits[t].bytes);
+    return ltxi_add(ltxi_mul((size_t)(cols / ltxi_traits[t].block), (size_t)ltxi_traits[t].bytes), (size_t)ltxi_traits[t].extra);
+}
+LTX_API size_t ltx_mat_bytes(int32_t type, int32_t rows, int32_t cols)
+{
+    int32_t t = ltxi_trait_of(type), group = t < 0 ? 1 : ltxi_traits[t].group;
+    return rows < 0 ? 0 : ltxi_mul(((size_t)rows + (size_t)group - 1) / (size_t)group * (size_t)group, ltx_row_bytes(type, cols));
 }
 LTX_API const char *ltx_type_name(int32_t type)
 {
@@ -1101,15 +1227,66 @@ LTX_API const char *ltx_type_name(int32_t type)
 LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *out)
 {
     int32_t t = ltxi_trait_of(type);
-    if (t < 0 || n < 0 || n % ltxi_traits[t].block != 0) return LTX_E_ARG;
+    if (t < 0 || n < 0 || n % ltxi_traits[t].block != 0 || ltxi_traits[t].group > 1) return LTX_E_ARG;
     ltxi_encode(t, x, n, (uint8_t *)out);
     return LTX_OK;
 }
 LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y)
 {
     int32_t t = ltxi_trait_of(type);
-    if (t < 0 || n < 0 || n % ltxi_traits[t].block != 0) return LTX_E_ARG;
+    if (t < 0 || n < 0 || n % ltxi_traits[t].block != 0 || ltxi_traits[t].group > 1) return LTX_E_ARG;
     ltxi_decode(t, (const uint8_t *)in, n, y);
+    return LTX_OK;
+}
+/* One row into its place in a matrix that starts at `out`. Q8_X and Q4_X go by way of a block of Q8_0 or Q4_0. */
+LTXI_FN void ltxi_encode_row(int32_t type, const float *x, int32_t cols, int32_t row, uint8_t *out)
+{
+    uint8_t *group = out + (size_t)(row / LTXI_GROUP) * LTXI_GROUP * ltx_row_bytes(type, cols), block[LTXI_Q8_BYTES];
+    int32_t lane = row % LTXI_GROUP, b;
+    if (type == LTX_R8) ltxi_encode_r8(x, cols, lane, group);
+    else if (type == LTX_R4) ltxi_encode_r4(x, cols, lane, group);
+    else for (b = 0; b < cols / LTXI_BLOCK; b++) {
+        if (type == LTX_Q8_X) ltxi_encode_q8_0(x + b * LTXI_BLOCK, LTXI_BLOCK, block); else ltxi_encode_q4_0(x + b * LTXI_BLOCK, LTXI_BLOCK, block);
+        ltxi_place_block(type, block, cols, b, lane, group);
+    }
+}
+LTX_API ltx_result ltx_mat_encode(int32_t type, const float *x, int32_t rows, int32_t cols, void *out)
+{
+    int32_t t = ltxi_trait_of(type), r;
+    if (t < 0 || rows < 1 || cols < 1 || cols % ltxi_traits[t].block != 0 || (ltxi_traits[t].acts == LTXI_ACTS_ROW && cols > LTXI_MAX_ROW_COLS)) return LTX_E_ARG;
+    if (ltxi_traits[t].group > 1 && rows % LTXI_GROUP != 0) /* lanes that no row fills */
+        memset((uint8_t *)out + (size_t)(rows / LTXI_GROUP) * LTXI_GROUP * ltx_row_bytes(type, cols), 0, LTXI_GROUP * ltx_row_bytes(type, cols));
+    for (r = 0; r < rows; r++) {
+        if (ltxi_traits[t].group > 1) ltxi_encode_row(type, x + (size_t)r * (size_t)cols, cols, r, (uint8_t *)out);
+        else ltxi_encode(t, x + (size_t)r * (size_t)cols, cols, (uint8_t *)out + (size_t)r * ltx_row_bytes(type, cols));
+    }
+    return LTX_OK;
+}
+LTXI_FN void ltxi_mat_row(const ltx_mat *w, int32_t row, float *y)
+{
+    int32_t t = ltxi_trait_of(w->type);
+    size_t bytes = ltx_row_bytes(w->type, w->cols);
+    const uint8_t *p = (const uint8_t *)w->data;
+    if (ltxi_traits[t].group > 1) ltxi_decode_lane(w->type, p + (size_t)(row / LTXI_GROUP) * LTXI_GROUP * bytes, w->cols, row % LTXI_GROUP, y);
+    else ltxi_decode(t, p + (size_t)row * bytes, w->cols, y);
+}
+/* A row of w, as it is, to row `to` of a matrix of the same type and width. */
+LTXI_FN void ltxi_copy_row(const ltx_mat *w, int32_t row, uint8_t *out, int32_t to)
+{
+    size_t bytes = ltx_row_bytes(w->type, w->cols), plain = ltxi_extra(w->type, w->cols);
+    const uint8_t *in = (const uint8_t *)w->data + (size_t)(row / LTXI_GROUP) * LTXI_GROUP * bytes;
+    int32_t i, a = row % LTXI_GROUP, b = to % LTXI_GROUP, blocks = w->cols / LTXI_BLOCK, scale = w->type == LTX_R4 ? 1 : w->type == LTX_R8 ? 0 : 2;
+    if (ltxi_traits[ltxi_trait_of(w->type)].group == 1) { memcpy(out + (size_t)to * bytes, (const uint8_t *)w->data + (size_t)row * bytes, bytes); return; }
+    out += (size_t)(to / LTXI_GROUP) * LTXI_GROUP * bytes;
+    if (b == 0) memset(out, 0, LTXI_GROUP * bytes); /* lanes that no row fills */
+    for (i = 0; (size_t)i < plain / LTXI_GROUP; i += 4) memcpy(out + ltxi_quad(i, b), in + ltxi_quad(i, a), 4);
+    for (i = 0, in += plain, out += plain; i < blocks && scale > 0; i++, in += LTXI_GROUP * scale, out += LTXI_GROUP * scale) memcpy(out + b * scale, in + a * scale, (size_t)scale);
+    if (scale < 2) memcpy(out + b * 4, in + a * 4, 4);
+}
+LTX_API ltx_result ltx_mat_row(const ltx_mat *w, int32_t row, float *y)
+{
+    if (w == NULL || y == NULL || w->data == NULL || row < 0 || row >= w->rows || ltx_row_bytes(w->type, w->cols) == 0) return LTX_E_ARG;
+    ltxi_mat_row(w, row, y);
     return LTX_OK;
 }
 
@@ -1135,6 +1312,8 @@ LTXI_SCALAR(ldf, (const uint8_t *p), ltxi_le_float(p + i * 4))
 LTXI_SCALAR(ldh, (const uint8_t *p), ltxi_from_half(ltxi_u16(p + i * 2)))
 LTXI_SCALAR(ldb, (const uint8_t *p), ltxi_from_bf16(ltxi_u16(p + i * 2)))
 LTXI_SCALAR(ldi, (const int8_t *p), (float)p[i])
+LTXI_I_scalar int32_t ltxi_int(const float *p) { int32_t i; memcpy(&i, p, 4); return i; }
+LTXI_SCALAR(ldn, (const float *p), (float)ltxi_int(p + i))
 LTXI_SCALAR(set1, (float x), x)
 LTXI_SCALAR(add, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] + b.f[i])
 LTXI_SCALAR(sub, (ltxi_scalar_v a, ltxi_scalar_v b), a.f[i] - b.f[i])
@@ -1178,6 +1357,7 @@ LTXI_I_avx2 __m256 ltxi_avx2_b8(const uint8_t *p) { return _mm256_castsi256_ps(_
 LTXI_AVX2(ldb, (const uint8_t *p), ltxi_avx2_b8(p), ltxi_avx2_b8(p + 16))
 LTXI_I_avx2 __m256 ltxi_avx2_i8(const int8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p))); }
 LTXI_AVX2(ldi, (const int8_t *p), ltxi_avx2_i8(p), ltxi_avx2_i8(p + 8))
+LTXI_AVX2(ldn, (const float *p), _mm256_cvtepi32_ps(LTXI_M256(p)), _mm256_cvtepi32_ps(LTXI_M256(p + 8)))
 LTXI_AVX2(set1, (float x), _mm256_set1_ps(x), _mm256_set1_ps(x))
 LTXI_AVX2(add, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b))
 LTXI_AVX2(sub, (ltxi_avx2_v x, ltxi_avx2_v y), _mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b))
@@ -1235,6 +1415,7 @@ LTXI_AVX512(ldf, (const uint8_t *p), _mm512_loadu_ps((const void *)p))
 LTXI_AVX512(ldh, (const uint8_t *p), _mm512_cvtph_ps(LTXI_M256(p)))
 LTXI_AVX512(ldb, (const uint8_t *p), _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(LTXI_M256(p)), 16)))
 LTXI_AVX512(ldi, (const int8_t *p), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(LTXI_M128(p))))
+LTXI_AVX512(ldn, (const float *p), _mm512_cvtepi32_ps(_mm512_loadu_si512((const void *)p)))
 LTXI_AVX512(set1, (float x), _mm512_set1_ps(x))
 LTXI_AVX512(add, (__m512 x, __m512 y), _mm512_add_ps(x, y))
 LTXI_AVX512(sub, (__m512 x, __m512 y), _mm512_sub_ps(x, y))
@@ -1252,15 +1433,15 @@ LTXI_I_avx512 void ltxi_avx512_sti(int8_t *p, __m512 x)
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_sub_epi32(_mm512_castps_si512(x), _mm512_set1_epi32((int32_t)LTXI_MAGIC_BITS))));
 }
 LTXI_AVX512(top, (__m512 m, __m512 x), _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(m), _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)))))
-LTXI_I_avx512 ltxi_avx2_v ltxi_avx512_halves(__m512 x)
+LTXI_I_avx512 ltxi_avx2_v ltxi_avx512_ymms(__m512 x)
 {
     ltxi_avx2_v v;
     v.a = _mm512_castps512_ps256(x);
     v.b = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
     return v;
 }
-LTXI_I_avx512 uint32_t ltxi_avx512_amax(__m512 m) { return ltxi_avx2_amax(ltxi_avx512_halves(m)); }
-LTXI_I_avx512 float ltxi_avx512_sum(__m512 x) { return ltxi_avx2_sum(ltxi_avx512_halves(x)); }
+LTXI_I_avx512 uint32_t ltxi_avx512_amax(__m512 m) { return ltxi_avx2_amax(ltxi_avx512_ymms(m)); }
+LTXI_I_avx512 float ltxi_avx512_sum(__m512 x) { return ltxi_avx2_sum(ltxi_avx512_ymms(x)); }
 #endif /* LTXI_X86 */
 
 /* The last n < 16 elements of an array, padded with zeros to a full set of lanes. */
@@ -1405,268 +1586,597 @@ LTXI_FN float ltxi_log(float x)
 /* ==== >>matrix ============================================================================================
    Owns the kernels of products of weight matrices with rows of activations. May call: platform, formats, vector.
 
-   The unit of work is a tile: sixteen output rows of one matrix, `ld` bytes apart, times up to LTXI_TILE rows of activations. A kernel
-   writes out[row of activations][16].
-     float weights      sixteen chains over the columns per output element, then the tree of `sum`
-     quantized weights  activations in blocks of 32 int8 with a float scale; per block an exact integer product, then
-                        acc = fma((float)isum, dw * dx, acc), blocks in order. Lanes are output rows.                */
+   The unit of work is a tile: sixteen output rows of one matrix times up to LTXI_TILE rows of activations. A kernel writes
+   out[row of activations][16]. Per output element
+     F32, F16, BF16           sixteen chains over the columns, then the tree of `sum`
+     Q8_0, Q4_0, Q8_X, Q4_X   activations in blocks of 32 int8 with a float scale; per block an exact integer product, then
+                              acc = fma((float)isum, dw * dx, acc), blocks in order
+     Q4_K, Q5_K, Q6_K         activations in blocks of 256; the integer sum, with the integer scales of the sub-blocks, is exact over all 256, then
+                              acc = fma((float)isum, d * dx, acc) and, of the mins, acc = fma((float)-msum, dmin * dx, acc)
+     R8, R4                   activations with one scale per row, so that the sum over all columns is exact: ((float)isum * dw) * dx. With 16-bit
+                              activations x = 256 high + low there are two sums: fma((float)isum of high, 256, (float)isum of low)
+   Lanes are output rows. */
 
-enum { LTXI_LANES = 16, LTXI_TILE = 64, LTXI_CHUNK_COLS = 64 };
+#ifdef LTXI_X86
+enum { LTXI_TILE = 64 };
+#else
+enum { LTXI_TILE = 16 }; /* saves stack where there is little of it */
+#endif
+enum { LTXI_LANES = 16, LTXI_DEEP = 64 };
 
-/* Rows of activations: floats [m][ld], and the same quantized when a matrix wants that. Quantized they lie in chunks of 64 columns, all rows
+/* Rows of activations: floats [m][ld], and the same quantized as a matrix wants them. Quantized they lie in chunks of 64 columns, all rows
    of a chunk together: products walk down the rows of a chunk, which then is one stream. */
 typedef struct ltxi_acts {
     const float *f;
-    int8_t  *q;   /* [ld / 64][rows][64]                                      */
-    float   *d;   /* [ld / 32][rows] scale of each block                       */
-    int32_t *off; /* [ld / 32][rows] -128 times the sum of the block's integers */
-    int32_t  ld, rows;  /* floats between rows, a multiple of 64; rows that are quantized */
+    int8_t  *q;      /* [ld / 64][rows * planes][64]; two planes: high and low bytes of a row follow each other        */
+    float   *d;      /* [groups][rows] scale of each group of columns                                                  */
+    int32_t *off;    /* [ld / 32][rows * planes] per block -128 times the sum s of its integers; for K formats the sums of its halves, 16 bits each */
+    int32_t ld, rows; /* floats between rows, a multiple of 64; rows that are quantized                                 */
+    int32_t kind;    /* what is in q, d, off: LTXI_ACTS_...                                                            */
+    int32_t planes, most_planes;
 } ltxi_acts;
 LTXI_FN const int8_t *ltxi_acts_q(const ltxi_acts *x, int32_t row, int32_t block)
 {
-    return x->q + ((size_t)(block >> 1) * (size_t)x->rows + (size_t)row) * LTXI_CHUNK_COLS + (block & 1) * LTXI_BLOCK;
+    return x->q + ((size_t)(block >> 1) * (size_t)(x->rows * x->planes) + (size_t)row) * LTXI_DEEP + (block & 1) * LTXI_BLOCK;
 }
 typedef void ltxi_tile_fn(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out);
 
-/* n floats (written as a multiple of 16) to int8 with one scale; *sum is the sum of the integers. Not finite: scale NaN, so that the
-   product is NaN. Too small to invert: zeros. */
+/* Floats to integers of at most `most`, as many as d; not finite: d NaN, so that products are NaN. Returns 0, integers to be zero, for that and
+   where numbers are too small to invert. */
 #define LTXI_QUANTIZE(S) \
-LTXI_T_##S float ltxi_##S##_quantize(const float *x, int32_t n, int8_t *q, int32_t *sum) \
+LTXI_I_##S float ltxi_##S##_inverse(const float *x, int32_t n, float most, float *d) \
 { \
-    ltxi_##S##_v m = ltxi_##S##_set1(0.0f), s = m, magic = ltxi_##S##_set1(LTXI_MAGIC), k, v; \
+    ltxi_##S##_v m = ltxi_##S##_set1(0.0f); \
     int32_t i; \
     uint32_t bits; \
-    float amax, id; \
     for (i = 0; i < n; i += 16) m = ltxi_##S##_top(m, ltxi_##S##_get(x + i, n - i)); \
     bits = ltxi_##S##_amax(m); \
-    amax = ltxi_float(bits); \
-    id = 127.0f / amax; \
-    if (bits >= 0x7f800000u || id > FLT_MAX) { \
-        memset(q, 0, (size_t)ltxi_round_up(n, 16)); \
-        *sum = 0; \
-        return bits >= 0x7f800000u ? ltxi_float(0x7fc00000u) : 0.0f; \
+    *d = bits >= 0x7f800000u ? ltxi_float(0x7fc00000u) : most / ltxi_float(bits) > FLT_MAX ? 0.0f : ltxi_float(bits) / most; \
+    return *d > 0 ? most / ltxi_float(bits) : 0.0f; \
+} \
+/* n floats to n integers, written up to a multiple of 16; returns the scale */ \
+LTXI_T_##S float ltxi_##S##_quantize(const float *x, int32_t n, int8_t *q) \
+{ \
+    ltxi_##S##_v magic = ltxi_##S##_set1(LTXI_MAGIC), k; \
+    int32_t i; \
+    float d, id = ltxi_##S##_inverse(x, n, 127.0f, &d); \
+    if (id == 0) { memset(q, 0, (size_t)ltxi_round_up(n, 16)); return d; } \
+    for (k = ltxi_##S##_set1(id), i = 0; i < n; i += 16) ltxi_##S##_sti(q + i, ltxi_##S##_fma(ltxi_##S##_get(x + i, n - i), k, magic)); \
+    return d; \
+} \
+/* 32 columns of row `at` of the integers; the sums are of small integers, so they are exact */ \
+LTXI_I_##S void ltxi_##S##_put_block(const ltxi_acts *a, int32_t at, int32_t b, ltxi_##S##_v v0, ltxi_##S##_v v1) \
+{ \
+    ltxi_##S##_v magic = ltxi_##S##_set1(LTXI_MAGIC), s0 = ltxi_##S##_sub(v0, magic), s1 = ltxi_##S##_sub(v1, magic); \
+    int8_t *q = a->q + (ltxi_acts_q(a, at, b) - a->q); \
+    int32_t *off = a->off + (size_t)b * (size_t)(a->rows * a->planes) + (size_t)at; \
+    ltxi_##S##_sti(q, v0); \
+    ltxi_##S##_sti(q + 16, v1); \
+    if (a->kind != LTXI_ACTS_SUPER) *off = -128 * (int32_t)ltxi_##S##_sum(ltxi_##S##_add(s0, s1)); \
+    else *off = (int32_t)(((uint32_t)(int32_t)ltxi_##S##_sum(s0) & 0xffffu) | (uint32_t)(int32_t)ltxi_##S##_sum(s1) << 16); \
+} \
+/* Row `row`, n columns, in groups. Sixteen bits: |x| <= 32639 = 127 * 256 + 127; a quarter more makes the high byte round half up, so that the low \
+   one lies in -128..127. */ \
+LTXI_T_##S void ltxi_##S##_quantize_row(const ltxi_acts *a, int32_t row, int32_t n, int32_t group) \
+{ \
+    ltxi_##S##_v magic = ltxi_##S##_set1(LTXI_MAGIC), zero = ltxi_##S##_set1(0.0f), k, v[2], h[2]; \
+    const float *x = a->f + (size_t)row * (size_t)a->ld; \
+    int32_t g, b, i; \
+    float id; \
+    for (g = 0; g < n; g += group) { \
+        id = ltxi_##S##_inverse(x + g, group, a->planes > 1 ? 32639.0f : 127.0f, &a->d[(size_t)(g / group) * (size_t)a->rows + (size_t)row]); \
+        for (k = ltxi_##S##_set1(id), b = g / LTXI_BLOCK; b < (g + group) / LTXI_BLOCK; b++) { \
+            for (i = 0; i < 2; i++) v[i] = ltxi_##S##_fma(id == 0 ? zero : ltxi_##S##_ld(x + b * LTXI_BLOCK + i * 16), k, magic); \
+            if (a->planes == 1) { ltxi_##S##_put_block(a, row, b, v[0], v[1]); continue; } \
+            for (i = 0; i < 2; i++) { \
+                v[i] = ltxi_##S##_sub(v[i], magic); \
+                h[i] = ltxi_##S##_fma(ltxi_##S##_add(v[i], ltxi_##S##_set1(0.25f)), ltxi_##S##_set1(0.00390625f), magic); \
+                v[i] = ltxi_##S##_fma(ltxi_##S##_sub(h[i], magic), ltxi_##S##_set1(-256.0f), ltxi_##S##_add(v[i], magic)); \
+            } \
+            ltxi_##S##_put_block(a, 2 * row, b, h[0], h[1]); \
+            ltxi_##S##_put_block(a, 2 * row + 1, b, v[0], v[1]); \
+        } \
     } \
-    for (k = ltxi_##S##_set1(id), i = 0; i < n; i += 16) { \
-        v = ltxi_##S##_fma(ltxi_##S##_get(x + i, n - i), k, magic); \
-        ltxi_##S##_sti(q + i, v); \
-        s = ltxi_##S##_add(s, ltxi_##S##_sub(v, magic)); /* small integers: exact */ \
+    if (n % LTXI_DEEP != 0) for (i = 0; i < a->planes; i++) memset(a->q + (ltxi_acts_q(a, row * a->planes + i, n / LTXI_BLOCK) - a->q), 0, LTXI_BLOCK); \
+} \
+/* Sums [rows * planes][16] of R8 and R4 to results [rows][16], in place. */ \
+LTXI_I_##S void ltxi_##S##_finish(float *out, const ltxi_acts *x, int32_t row, int32_t rows, const uint8_t *dw) \
+{ \
+    ltxi_##S##_v d = ltxi_##S##_ldf(dw), v; \
+    int32_t m; \
+    for (m = 0; m < rows; m++) { \
+        v = ltxi_##S##_ldn(out + m * x->planes * 16); \
+        if (x->planes > 1) v = ltxi_##S##_fma(v, ltxi_##S##_set1(256.0f), ltxi_##S##_ldn(out + m * 32 + 16)); \
+        ltxi_##S##_st(out + m * 16, ltxi_##S##_mul(ltxi_##S##_mul(v, d), ltxi_##S##_set1(x->d[row + m]))); \
     } \
-    *sum = (int32_t)ltxi_##S##_sum(s); \
-    return amax / 127.0f; \
 }
 
-/* Float tile: four output rows at a time, so that four chains of fused multiply-adds are in flight. */
-#define LTXI_FLOAT_TILE(S, name, load, size) \
+/* Float tile: `a` output rows times `c` rows of activations at a time, as many as there are registers for chains. */
+#define LTXI_FLOAT_PART(S, name, part, load, size, a, c) \
+LTXI_I_##S void ltxi_##S##_##part##_##name(const uint8_t *w, size_t ld, const float *f, size_t fld, int32_t cols, float *out) \
+{ \
+    ltxi_##S##_v s[a * c], v[a], t; \
+    int32_t i, j, k, n; \
+    uint8_t pad[64]; \
+    LTXI_UNROLL for (j = 0; j < a * c; j++) s[j] = ltxi_##S##_set1(0.0f); \
+    for (i = 0; i < cols; i += 16) { \
+        const uint8_t *p = w + (size_t)i * size; \
+        n = cols - i; \
+        LTXI_UNROLL for (j = 0; j < a; j++) v[j] = ltxi_##S##_##load(n >= 16 ? p + (size_t)j * ld : (const uint8_t *)ltxi_tail(pad, p + (size_t)j * ld, n * size)); \
+        LTXI_UNROLL for (k = 0; k < c; k++) { \
+            t = ltxi_##S##_get(f + (size_t)k * fld + i, n); \
+            LTXI_UNROLL for (j = 0; j < a; j++) s[k * a + j] = ltxi_##S##_fma(v[j], t, s[k * a + j]); \
+        } \
+    } \
+    LTXI_UNROLL for (k = 0; k < c; k++) LTXI_UNROLL for (j = 0; j < a; j++) out[k * LTXI_LANES + j] = ltxi_##S##_sum(s[k * a + j]); \
+}
+#define LTXI_FLOAT_TILE(S, name, load, size, a, c) \
+LTXI_FLOAT_PART(S, name, many, load, size, a, c) \
+LTXI_FLOAT_PART(S, name, one, load, size, 4, 1) \
 LTXI_T_##S void ltxi_##S##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
-    int32_t m, r, i, j; \
-    uint8_t t[64]; \
-    for (m = 0; m < rows; m++, out += LTXI_LANES) for (r = 0; r < LTXI_LANES; r += 4) { \
-        const float *f = x->f + (size_t)(row + m) * (size_t)x->ld; \
-        ltxi_##S##_v a[4], v; \
-        for (j = 0; j < 4; j++) a[j] = ltxi_##S##_set1(0.0f); \
-        for (i = 0; i + 16 <= cols; i += 16) { \
-            const uint8_t *p = w + (size_t)r * ld + (size_t)i * size; \
-            v = ltxi_##S##_ld(f + i); \
-            a[0] = ltxi_##S##_fma(ltxi_##S##_##load(p), v, a[0]); a[1] = ltxi_##S##_fma(ltxi_##S##_##load(p + ld), v, a[1]); \
-            a[2] = ltxi_##S##_fma(ltxi_##S##_##load(p + 2 * ld), v, a[2]); a[3] = ltxi_##S##_fma(ltxi_##S##_##load(p + 3 * ld), v, a[3]); \
-        } \
-        if (i < cols) for (v = ltxi_##S##_get(f + i, cols - i), j = 0; j < 4; j++) \
-            a[j] = ltxi_##S##_fma(ltxi_##S##_##load((const uint8_t *)ltxi_tail(t, w + (size_t)(r + j) * ld + (size_t)i * size, (cols - i) * size)), v, a[j]); \
-        for (j = 0; j < 4; j++) out[r + j] = ltxi_##S##_sum(a[j]); \
-    } \
+    int32_t m, r; \
+    for (m = 0; m + c <= rows; m += c) for (r = 0; r < LTXI_LANES; r += a) \
+        ltxi_##S##_many_##name(w + (size_t)r * ld, ld, x->f + (size_t)(row + m) * (size_t)x->ld, (size_t)x->ld, cols, out + m * LTXI_LANES + r); \
+    for (; m < rows; m++) for (r = 0; r < LTXI_LANES; r += 4) \
+        ltxi_##S##_one_##name(w + (size_t)r * ld, ld, x->f + (size_t)(row + m) * (size_t)x->ld, (size_t)x->ld, cols, out + m * LTXI_LANES + r); \
 }
 
 /* ---- quantized tiles, scalar: the specification ---- */
-LTXI_FN int32_t ltxi_dot_q8_0(const uint8_t *w, const int8_t *q)
-{
-    const int8_t *v = (const int8_t *)w; /* no cast inside the loop: gcc 12 drops it when it vectorizes for VNNI (-march=native) */
-    int32_t i, s = 0;
-    for (i = 0; i < LTXI_BLOCK; i++) s += v[i] * q[i];
-    return s;
-}
-LTXI_FN int32_t ltxi_dot_q4_0(const uint8_t *w, const int8_t *q)
+LTXI_FN int32_t ltxi_dot(const int8_t *a, const int8_t *b, int32_t n)
 {
     int32_t i, s = 0;
-    for (i = 0; i < LTXI_BLOCK / 2; i++) s += ((w[i] & 15) - 8) * q[i] + ((w[i] >> 4) - 8) * q[i + LTXI_BLOCK / 2];
+    for (i = 0; i < n; i++) s += a[i] * b[i];
     return s;
 }
-LTXI_FN void ltxi_scalar_tile_q(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out, int32_t bytes,
-                                int32_t (*dot)(const uint8_t *w, const int8_t *q))
+/* The thirty-two integers of block b of row `lane`, in place where they are bytes. */
+LTXI_FN const int8_t *ltxi_ints(int32_t type, const uint8_t *w, size_t ld, int32_t lane, int32_t b, int8_t *t)
 {
+    const uint8_t *p = w + (size_t)lane * ld + (size_t)b * LTXI_Q4_BYTES + 2;
+    int32_t i;
+    if (type == LTX_Q8_0) return (const int8_t *)(w + (size_t)lane * ld + (size_t)b * LTXI_Q8_BYTES + 2);
+    if (type != LTX_Q4_0) { ltxi_lane_ints(type, w, lane, b, t); return t; }
+    for (i = 0; i < LTXI_BLOCK / 2; i++) { t[i] = (int8_t)((p[i] & 15) - 8); t[i + LTXI_BLOCK / 2] = (int8_t)((p[i] >> 4) - 8); }
+    return t;
+}
+LTXI_FN float ltxi_block_scale(int32_t type, const uint8_t *w, size_t ld, int32_t cols, int32_t lane, int32_t b)
+{
+    if (type == LTX_Q8_0) return ltxi_from_half(ltxi_u16(w + (size_t)lane * ld + (size_t)b * LTXI_Q8_BYTES));
+    if (type == LTX_Q4_0) return ltxi_from_half(ltxi_u16(w + (size_t)lane * ld + (size_t)b * LTXI_Q4_BYTES));
+    return ltxi_lane_scale(type, w, cols, lane, b);
+}
+LTXI_FN void ltxi_block_tile(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+{
+    int8_t t[LTXI_BLOCK];
     int32_t m, r, b;
-    for (m = 0; m < rows; m++, out += LTXI_LANES) for (r = 0; r < LTXI_LANES; r++) {
-        float acc = 0;
-        for (b = 0; b < cols / LTXI_BLOCK; b++) {
-            const uint8_t *block = w + (size_t)r * ld + (size_t)b * (size_t)bytes;
-            acc = ltxi_fma((float)dot(block + 2, ltxi_acts_q(x, row + m, b)), ltxi_from_half(ltxi_u16(block)) * x->d[(size_t)b * (size_t)x->rows + (size_t)(row + m)], acc);
-        }
-        out[r] = acc;
+    memset(out, 0, (size_t)rows * LTXI_LANES * 4);
+    for (r = 0; r < LTXI_LANES; r++) for (b = 0; b < cols / LTXI_BLOCK; b++) {
+        const int8_t *v = ltxi_ints(type, w, ld, r, b, t);
+        const float *dx = x->d + (size_t)b * (size_t)x->rows + (size_t)row;
+        float d = ltxi_block_scale(type, w, ld, cols, r, b), *o = out + r;
+        for (m = 0; m < rows; m++, o += LTXI_LANES) *o = ltxi_fma((float)ltxi_dot(v, ltxi_acts_q(x, row + m, b), LTXI_BLOCK), d * dx[m], *o);
     }
 }
-LTXI_FN void ltxi_scalar_tile_q8_0(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+LTXI_I_scalar void ltxi_scalar_finish(float *out, const ltxi_acts *x, int32_t row, int32_t rows, const uint8_t *dw);
+LTXI_FN void ltxi_row_tile(int32_t type, const uint8_t *w, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
 {
-    ltxi_scalar_tile_q(w, ld, x, row, rows, cols, out, LTXI_Q8_BYTES, ltxi_dot_q8_0);
+    int8_t t[LTXI_BLOCK];
+    int32_t m, r, b, sum, g = 1;
+    const uint8_t *extra = w + ltxi_extra(type, cols);
+    memset(out, 0, (size_t)(rows * x->planes) * LTXI_LANES * 4);
+    for (r = 0; r < LTXI_LANES; r++) for (b = 0; b < cols / LTXI_BLOCK; b++) {
+        float *o = out + r;
+        ltxi_lane_ints(type, w, r, b, t);
+        if (type == LTX_R4) g = (int8_t)extra[b * LTXI_GROUP + r];
+        for (m = 0; m < rows * x->planes; m++, o += LTXI_LANES) {
+            memcpy(&sum, o, 4);
+            sum += g * ltxi_dot(t, ltxi_acts_q(x, row * x->planes + m, b), LTXI_BLOCK);
+            memcpy(o, &sum, 4);
+        }
+    }
+    ltxi_scalar_finish(out, x, row, rows, type == LTX_R4 ? extra + cols / LTXI_BLOCK * LTXI_GROUP : extra);
 }
-LTXI_FN void ltxi_scalar_tile_q4_0(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+/* A super-block of a K format: q as stored (Q6_K: minus 32), a scale per 16. */
+typedef struct ltxi_super { int8_t q[LTXI_SUPER]; int32_t scale[16], min[8]; float d, dmin; } ltxi_super;
+LTXI_FN void ltxi_read_super(int32_t type, const uint8_t *p, ltxi_super *s)
 {
-    ltxi_scalar_tile_q(w, ld, x, row, rows, cols, out, LTXI_Q4_BYTES, ltxi_dot_q4_0);
+    const uint8_t *low = type == LTX_Q5_K ? p + 48 : p + 16, *high = type == LTX_Q5_K ? p + 16 : NULL;
+    int32_t j, i;
+    s->d = ltxi_from_half(ltxi_u16(type == LTX_Q6_K ? p + 208 : p));
+    s->dmin = type == LTX_Q6_K ? 0 : ltxi_from_half(ltxi_u16(p + 2));
+    for (j = 0; j < 8; j++) {
+        s->scale[2 * j] = s->scale[2 * j + 1] = type == LTX_Q6_K ? 0 : ltxi_k_scale(p + 4, j);
+        s->min[j] = type == LTX_Q6_K ? 0 : ltxi_k_min(p + 4, j);
+        for (i = 0; i < 32; i++) s->q[j * 32 + i] = (int8_t)(type == LTX_Q6_K ? ltxi_q6_quant(p, j, i) : ltxi_k_quant(low, high, j, i));
+    }
+    if (type == LTX_Q6_K) for (j = 0; j < 16; j++) s->scale[j] = (int8_t)p[192 + j];
+}
+LTXI_FN void ltxi_super_tile(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+{
+    ltxi_super s;
+    int32_t m, r, b, j, isum, msum, bytes = type == LTX_Q4_K ? LTXI_Q4K_BYTES : type == LTX_Q5_K ? LTXI_Q5K_BYTES : LTXI_Q6K_BYTES;
+    memset(out, 0, (size_t)rows * LTXI_LANES * 4);
+    for (r = 0; r < LTXI_LANES; r++) for (b = 0; b < cols / LTXI_SUPER; b++) {
+        ltxi_read_super(type, w + (size_t)r * ld + (size_t)b * (size_t)bytes, &s);
+        for (m = 0; m < rows; m++) {
+            float *o = out + m * LTXI_LANES + r, dx = x->d[(size_t)b * (size_t)x->rows + (size_t)(row + m)];
+            for (isum = msum = 0, j = 0; j < 8; j++) {
+                const int8_t *q = ltxi_acts_q(x, row + m, b * 8 + j);
+                uint32_t sums = (uint32_t)x->off[(size_t)(b * 8 + j) * (size_t)x->rows + (size_t)(row + m)];
+                isum += s.scale[2 * j] * ltxi_dot(s.q + j * 32, q, 16) + s.scale[2 * j + 1] * ltxi_dot(s.q + j * 32 + 16, q + 16, 16);
+                msum += s.min[j] * ((int16_t)(uint16_t)(sums & 0xffffu) + (int16_t)(uint16_t)(sums >> 16));
+            }
+            *o = ltxi_fma((float)isum, s.d * dx, *o);
+            if (type != LTX_Q6_K) *o = ltxi_fma((float)-msum, s.dmin * dx, *o);
+        }
+    }
+}
+#define LTXI_SCALAR_TILE(name, call) \
+LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) { (void)ld; call; }
+
+/* ---- quantized tiles, with lanes ----
+   Written once for all sets that have the operations below. sixteen rows of 32 columns become eight vectors w of sixteen 32-bit lanes: vector k holds columns
+   4k..4k+3 of every row. They meet four bytes at a time of every row of activations.
+     wld wst wset wadd wsub wmul   sixteen integers      wand wshl wshr bset bits of them, bset(b) fills all bytes
+     wmadd(c, a, b)    c + the products of the two 16-bit halves of a and b      cvt to float      half to float of the low 16 bits    wbyte load int8
+     rows32 rows16     sixteen rows of 32 or 16 bytes, turned                   halves            a half per row to float
+     prep              what isum8 wants of the eight vectors besides themselves
+     isum8 isum4       sum of a block: of signed bytes; of nibbles, stored with 8 added. `off` is that of the activations
+     raw               sum of half a block, four vectors, of numbers 0..63
+     ahead             prefetch a share of the weights that come later  */
+#define LTXI_NIBBLES(S) \
+LTXI_I_##S void ltxi_##S##_split(const ltxi_##S##_w *a, ltxi_##S##_w *t) \
+{ \
+    ltxi_##S##_w low = ltxi_##S##_bset(15); \
+    t[0] = ltxi_##S##_wand(a[0], low); t[1] = ltxi_##S##_wand(a[1], low); t[2] = ltxi_##S##_wand(a[2], low); t[3] = ltxi_##S##_wand(a[3], low); \
+    t[4] = ltxi_##S##_wand(ltxi_##S##_wshr(a[0], 4), low); t[5] = ltxi_##S##_wand(ltxi_##S##_wshr(a[1], 4), low); \
+    t[6] = ltxi_##S##_wand(ltxi_##S##_wshr(a[2], 4), low); t[7] = ltxi_##S##_wand(ltxi_##S##_wshr(a[3], 4), low); \
+} \
+LTXI_I_##S void ltxi_##S##_quads(const uint8_t *p, ltxi_##S##_w *t) /* four vectors that lie as they are wanted */ \
+{ \
+    t[0] = ltxi_##S##_wld(p); t[1] = ltxi_##S##_wld(p + 64); t[2] = ltxi_##S##_wld(p + 128); t[3] = ltxi_##S##_wld(p + 192); \
+}
+/* how a block of each format becomes eight vectors t, and its scales d */
+#define LTXI_LOAD_q8_0(S) ltxi_##S##_rows32(w + (size_t)b * LTXI_Q8_BYTES + 2, ld, t); ltxi_##S##_prep(t, u); d = ltxi_##S##_halves(w + (size_t)b * LTXI_Q8_BYTES, ld, 0); \
+    ltxi_##S##_ahead(w, ld, b, LTXI_Q8_BYTES)
+#define LTXI_LOAD_q4_0(S) ltxi_##S##_rows16(w + (size_t)b * LTXI_Q4_BYTES + 2, ld, u); ltxi_##S##_split(u, t); d = ltxi_##S##_halves(w + (size_t)b * LTXI_Q4_BYTES, ld, 0); \
+    ltxi_##S##_ahead(w, ld, b, LTXI_Q4_BYTES)
+#define LTXI_LOAD_q8_x(S) ltxi_##S##_quads(w + (size_t)b * 512, t); ltxi_##S##_quads(w + (size_t)b * 512 + 256, t + 4); ltxi_##S##_prep(t, u); \
+    d = ltxi_##S##_ldh(extra + b * 32)
+#define LTXI_LOAD_q4_x(S) ltxi_##S##_quads(w + (size_t)b * 256, u); ltxi_##S##_split(u, t); d = ltxi_##S##_ldh(extra + b * 32)
+#define LTXI_TILE_BLOCK(S, D, name, type, add) \
+LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    const uint8_t *extra = w + ltxi_extra(type, cols); \
+    ltxi_##S##_w t[8], u[8]; \
+    ltxi_##S##_v d; \
+    ltxi_##D##_dots dots; \
+    int32_t b, m; \
+    (void)extra; (void)ld; (void)u; \
+    if (rows == 1 && ltxi_##D##_one(type, w, ld, x, row, cols, out)) return; \
+    memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
+    for (b = 0; b < cols / LTXI_BLOCK; b++) { \
+        const int8_t *q = ltxi_acts_q(x, row, b); \
+        const float *dx = x->d + (size_t)b * (size_t)x->rows + (size_t)row; \
+        const int32_t *off = x->off + (size_t)b * (size_t)x->rows + (size_t)row; \
+        float *o = out; \
+        LTXI_LOAD_##name(S); \
+        ltxi_##D##_multiply(&dots, t, 8, q, rows); \
+        for (m = 0; m < rows; m++, q += LTXI_DEEP, o += LTXI_LANES) \
+            ltxi_##S##_st(o, ltxi_##S##_fma(ltxi_##S##_cvt(ltxi_##D##_##add(&dots, m, t, u, q, off + m)), ltxi_##S##_mul(d, ltxi_##S##_set1(dx[m])), ltxi_##S##_ld(o))); \
+    } \
+}
+#define LTXI_TILE_ROW(S, D, name, type, add, from) \
+LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    const uint8_t *extra = w + ltxi_extra(type, cols); \
+    ltxi_##S##_w t[8], u[8], g = ltxi_##S##_wset(1), s; \
+    ltxi_##D##_dots dots; \
+    int32_t b, m, n = rows * x->planes; \
+    (void)ld; (void)u; \
+    memset(out, 0, (size_t)n * LTXI_LANES * 4); \
+    for (b = 0; b < cols / LTXI_BLOCK; b++) { \
+        const int8_t *q = ltxi_acts_q(x, row * x->planes, b); \
+        const int32_t *off = x->off + ((size_t)b * (size_t)x->rows + (size_t)row) * (size_t)x->planes; \
+        float *o = out; \
+        ltxi_##S##_v d; \
+        LTXI_LOAD_##from(S); \
+        (void)d; \
+        if (type == LTX_R4) g = ltxi_##S##_wbyte(extra + b * LTXI_GROUP); \
+        ltxi_##D##_multiply(&dots, t, 8, q, n); \
+        for (m = 0; m < n; m++, q += LTXI_DEEP, o += LTXI_LANES) { \
+            s = ltxi_##D##_##add(&dots, m, t, u, q, off + m); \
+            ltxi_##S##_wst(o, ltxi_##S##_wadd(ltxi_##S##_wld(o), type == LTX_R4 ? ltxi_##S##_wmul(s, g) : s)); \
+        } \
+    } \
+    ltxi_##S##_finish(out, x, row, rows, type == LTX_R4 ? extra + cols / LTXI_BLOCK * LTXI_GROUP : extra); \
 }
 
-/* ---- K formats: one plain tile for all sets, which quantizes its activations itself, 256 at a time. Per super-block the integer sums
-   are exact: acc = fma((float)sum(scale * sum(q x)), d * dx, acc), and with mins acc = fma((float)-sum(min * sum(x)), dmin * dx, acc). ---- */
-LTXI_FN float ltxi_scalar_quantize(const float *x, int32_t n, int8_t *q, int32_t *sum);
-typedef float ltxi_dot_k(const uint8_t *w, const int8_t *x, float dx, float acc);
-LTXI_FN float ltxi_dot_min(const uint8_t *w, const uint8_t *low, const uint8_t *high, const int8_t *x, float dx, float acc)
-{
-    int32_t i, j, isum = 0, msum = 0;
-    for (j = 0; j < LTXI_SUPER / 32; j++, x += 32) {
-        int32_t qx = 0, sum = 0;
-        for (i = 0; i < 32; i++) { qx += ltxi_k_quant(low, high, j, i) * x[i]; sum += x[i]; }
-        isum += ltxi_k_scale(w + 4, j) * qx;
-        msum += ltxi_k_min(w + 4, j) * sum;
-    }
-    acc = ltxi_fma((float)isum, ltxi_from_half(ltxi_u16(w)) * dx, acc);
-    return ltxi_fma((float)-msum, ltxi_from_half(ltxi_u16(w + 2)) * dx, acc);
-}
-LTXI_FN float ltxi_dot_q4_k(const uint8_t *w, const int8_t *x, float dx, float acc) { return ltxi_dot_min(w, w + 16, NULL, x, dx, acc); }
-LTXI_FN float ltxi_dot_q5_k(const uint8_t *w, const int8_t *x, float dx, float acc) { return ltxi_dot_min(w, w + 48, w + 16, x, dx, acc); }
-LTXI_FN float ltxi_dot_q6_k(const uint8_t *w, const int8_t *x, float dx, float acc)
-{
-    const int8_t *scale = (const int8_t *)w + 192;
-    int32_t i, j, isum = 0;
-    for (j = 0; j < LTXI_SUPER / 16; j++) {
-        int32_t qx = 0;
-        for (i = 0; i < 16; i++) qx += ltxi_q6_quant(w, j / 2, j % 2 * 16 + i) * x[j * 16 + i];
-        isum += scale[j] * qx;
-    }
-    return ltxi_fma((float)isum, ltxi_from_half(ltxi_u16(w + 208)) * dx, acc);
-}
-LTXI_FN void ltxi_tile_k(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out, int32_t bytes, ltxi_dot_k *dot)
-{
-    int8_t q[LTXI_SUPER];
-    int32_t m, r, b, sum;
-    memset(out, 0, (size_t)rows * LTXI_LANES * 4);
-    for (m = 0; m < rows; m++, out += LTXI_LANES) for (b = 0; b < cols / LTXI_SUPER; b++) {
-        float dx = ltxi_scalar_quantize(x->f + (size_t)(row + m) * (size_t)x->ld + (size_t)b * LTXI_SUPER, LTXI_SUPER, q, &sum);
-        for (r = 0; r < LTXI_LANES; r++) out[r] = dot(w + (size_t)r * ld + (size_t)b * (size_t)bytes, q, dx, out[r]);
-    }
-}
-#define LTXI_TILE_K(name, bytes) \
-LTXI_FN void ltxi_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+/* K formats. Scales and mins of sixteen rows, and the vectors of the bytes that several sub-blocks share. */
+#define LTXI_TILE_SUPERS(S) \
+typedef struct ltxi_##S##_super { ltxi_##S##_v d, dmin; ltxi_##S##_w scale[16], pair[8], a[8], b[8], high[8]; } ltxi_##S##_super; \
+/* Q4_K, Q5_K: the first sixteen bytes of a super-block are d, dmin, scales; pair = (min, min), to meet the sums of the halves */ \
+LTXI_I_##S void ltxi_##S##_head_min(const uint8_t *p, size_t ld, ltxi_##S##_super *s) \
 { \
-    ltxi_tile_k(w, ld, x, row, rows, cols, out, bytes, ltxi_dot_##name); \
+    ltxi_##S##_w a[4], scale[2], min[2], six = ltxi_##S##_bset(63), low = ltxi_##S##_bset(15), top = ltxi_##S##_bset(48), one = ltxi_##S##_wset(255), t; \
+    int32_t j; \
+    ltxi_##S##_rows16(p, ld, a); \
+    s->d = ltxi_##S##_half(a[0]); \
+    s->dmin = ltxi_##S##_half(ltxi_##S##_wshr(a[0], 16)); \
+    scale[0] = ltxi_##S##_wand(a[1], six); \
+    scale[1] = ltxi_##S##_wadd(ltxi_##S##_wand(a[3], low), ltxi_##S##_wand(ltxi_##S##_wshr(a[1], 2), top)); \
+    min[0] = ltxi_##S##_wand(a[2], six); \
+    min[1] = ltxi_##S##_wadd(ltxi_##S##_wand(ltxi_##S##_wshr(a[3], 4), low), ltxi_##S##_wand(ltxi_##S##_wshr(a[2], 2), top)); \
+    for (j = 0; j < 8; j++) { \
+        s->scale[2 * j] = ltxi_##S##_wand(scale[j / 4], one); \
+        t = ltxi_##S##_wand(min[j / 4], one); \
+        s->pair[j] = ltxi_##S##_wadd(t, ltxi_##S##_wshl(t, 16)); \
+        scale[j / 4] = ltxi_##S##_wshr(scale[j / 4], 8); \
+        min[j / 4] = ltxi_##S##_wshr(min[j / 4], 8); \
+    } \
+} \
+/* Q6_K: pair = scales of the halves */ \
+LTXI_I_##S void ltxi_##S##_head_q6(const uint8_t *p, size_t ld, ltxi_##S##_super *s) \
+{ \
+    ltxi_##S##_w a[4]; \
+    int32_t j; \
+    s->d = ltxi_##S##_halves(p + 194, ld, 1); \
+    ltxi_##S##_rows16(p + 192, ld, a); \
+    for (j = 0; j < 8; j++) { \
+        s->scale[2 * j] = ltxi_##S##_wsar(ltxi_##S##_wshl(a[j / 2], 24), 24); \
+        s->scale[2 * j + 1] = ltxi_##S##_wsar(ltxi_##S##_wshl(a[j / 2], 16), 24); \
+        s->pair[j] = ltxi_##S##_wadd(ltxi_##S##_wand(s->scale[2 * j], ltxi_##S##_wset(65535)), ltxi_##S##_wshl(s->scale[2 * j + 1], 16)); \
+        a[j / 2] = ltxi_##S##_wshr(a[j / 2], 16); \
+    } \
+} \
+/* t = (x >> shift & mask) + up, eight times */ \
+LTXI_I_##S void ltxi_##S##_pick(const ltxi_##S##_w *x, int32_t shift, ltxi_##S##_w mask, ltxi_##S##_w *t) \
+{ \
+    t[0] = ltxi_##S##_wand(ltxi_##S##_wshr(x[0], shift), mask); t[1] = ltxi_##S##_wand(ltxi_##S##_wshr(x[1], shift), mask); \
+    t[2] = ltxi_##S##_wand(ltxi_##S##_wshr(x[2], shift), mask); t[3] = ltxi_##S##_wand(ltxi_##S##_wshr(x[3], shift), mask); \
+    t[4] = ltxi_##S##_wand(ltxi_##S##_wshr(x[4], shift), mask); t[5] = ltxi_##S##_wand(ltxi_##S##_wshr(x[5], shift), mask); \
+    t[6] = ltxi_##S##_wand(ltxi_##S##_wshr(x[6], shift), mask); t[7] = ltxi_##S##_wand(ltxi_##S##_wshr(x[7], shift), mask); \
+} \
+LTXI_I_##S void ltxi_##S##_raise(ltxi_##S##_w *t, const ltxi_##S##_w *high, int32_t shift, ltxi_##S##_w mask) /* add bits 4 and up */ \
+{ \
+    t[0] = ltxi_##S##_wadd(t[0], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[0], shift), mask), 4)); \
+    t[1] = ltxi_##S##_wadd(t[1], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[1], shift), mask), 4)); \
+    t[2] = ltxi_##S##_wadd(t[2], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[2], shift), mask), 4)); \
+    t[3] = ltxi_##S##_wadd(t[3], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[3], shift), mask), 4)); \
+    t[4] = ltxi_##S##_wadd(t[4], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[4], shift), mask), 4)); \
+    t[5] = ltxi_##S##_wadd(t[5], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[5], shift), mask), 4)); \
+    t[6] = ltxi_##S##_wadd(t[6], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[6], shift), mask), 4)); \
+    t[7] = ltxi_##S##_wadd(t[7], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[7], shift), mask), 4)); \
+} \
+/* the 32 columns of sub-block j; bytes that serve several are read for the first of them */ \
+LTXI_I_##S void ltxi_##S##_columns(int32_t type, const uint8_t *p, size_t ld, int32_t j, ltxi_##S##_super *s, ltxi_##S##_w *t) \
+{ \
+    ltxi_##S##_w low = ltxi_##S##_bset(15); \
+    const uint8_t *bytes = type == LTX_Q5_K ? p + 48 : p + 16; \
+    if (type == LTX_Q6_K) { \
+        if (j % 4 == 0) { ltxi_##S##_rows32(p + j * 16, ld, s->a); ltxi_##S##_rows32(p + j * 16 + 32, ld, s->b); ltxi_##S##_rows32(p + 128 + j * 8, ld, s->high); } \
+        ltxi_##S##_pick(j & 1 ? s->b : s->a, j & 2 ? 4 : 0, low, t); \
+        ltxi_##S##_raise(t, s->high, j % 4 * 2, ltxi_##S##_bset(3)); \
+        return; \
+    } \
+    if (type == LTX_Q5_K && j == 0) ltxi_##S##_rows32(p + 16, ld, s->high); \
+    if (j % 2 == 0) ltxi_##S##_rows32(bytes + j * 16, ld, s->a); \
+    ltxi_##S##_pick(s->a, j % 2 * 4, low, t); \
+    if (type == LTX_Q5_K) ltxi_##S##_raise(t, s->high, j, ltxi_##S##_bset(1)); \
 }
-LTXI_TILE_K(q4_k, LTXI_Q4K_BYTES)
-LTXI_TILE_K(q5_k, LTXI_Q5K_BYTES)
-LTXI_TILE_K(q6_k, LTXI_Q6K_BYTES)
+#define LTXI_TILE_SUPER(S, D, name, type, bytes) \
+LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    ltxi_##S##_super s; \
+    ltxi_##S##_w t[8], sum, zero = ltxi_##S##_wset(0); \
+    ltxi_##D##_dots dots; \
+    int32_t isum[LTXI_TILE * LTXI_LANES], b, j, m; \
+    size_t stride = (size_t)x->rows; \
+    memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
+    for (b = 0; b < cols / LTXI_SUPER; b++) { \
+        const uint8_t *p = w + (size_t)b * bytes; \
+        const float *dx = x->d + (size_t)b * stride + (size_t)row; \
+        if (type == LTX_Q6_K) ltxi_##S##_head_q6(p, ld, &s); else ltxi_##S##_head_min(p, ld, &s); \
+        memset(isum, 0, (size_t)rows * LTXI_LANES * 4); \
+        for (j = 0; j < 8; j++) { \
+            const int8_t *q = ltxi_acts_q(x, row, b * 8 + j); \
+            ltxi_##S##_columns(type, p, ld, j, &s, t); \
+            ltxi_##S##_ahead(w, ld, b * 8 + j, bytes / 8); \
+            ltxi_##D##_multiply(&dots, t, type == LTX_Q6_K ? 4 : 8, q, rows); \
+            for (m = 0; m < rows; m++, q += LTXI_DEEP) { \
+                if (type == LTX_Q6_K) sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t, q), s.scale[2 * j]); \
+                else sum = ltxi_##S##_wmul(ltxi_##D##_raw8(&dots, m, t, q), s.scale[2 * j]); \
+                ltxi_##S##_wst(isum + m * LTXI_LANES, ltxi_##S##_wadd(ltxi_##S##_wld(isum + m * LTXI_LANES), sum)); \
+            } \
+            if (type != LTX_Q6_K) continue; \
+            q = ltxi_acts_q(x, row, b * 8 + j) + 16; \
+            ltxi_##D##_multiply(&dots, t + 4, 4, q, rows); \
+            for (m = 0; m < rows; m++, q += LTXI_DEEP) { \
+                sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t + 4, q), s.scale[2 * j + 1]); \
+                ltxi_##S##_wst(isum + m * LTXI_LANES, ltxi_##S##_wadd(ltxi_##S##_wld(isum + m * LTXI_LANES), sum)); \
+            } \
+        } \
+        for (m = 0; m < rows; m++) { \
+            float *o = out + m * LTXI_LANES; \
+            const int32_t *off = x->off + (size_t)b * 8 * stride + (size_t)(row + m); \
+            ltxi_##S##_w i = ltxi_##S##_wld(isum + m * LTXI_LANES); \
+            ltxi_##S##_v k = ltxi_##S##_set1(dx[m]), v = ltxi_##S##_ld(o); \
+            for (sum = zero, j = 0; j < 8; j++) sum = ltxi_##S##_wmadd(sum, s.pair[j], ltxi_##S##_wset(off[(size_t)j * stride])); \
+            if (type == LTX_Q6_K) i = ltxi_##S##_wsub(i, ltxi_##S##_wshl(sum, 5)); \
+            v = ltxi_##S##_fma(ltxi_##S##_cvt(i), ltxi_##S##_mul(s.d, k), v); \
+            if (type != LTX_Q6_K) v = ltxi_##S##_fma(ltxi_##S##_cvt(ltxi_##S##_wsub(zero, sum)), ltxi_##S##_mul(s.dmin, k), v); \
+            ltxi_##S##_st(o, v); \
+        } \
+    } \
+}
+#define LTXI_TILES(S, D) \
+LTXI_TILE_BLOCK(S, D, q8_0, LTX_Q8_0, isum8) LTXI_TILE_BLOCK(S, D, q4_0, LTX_Q4_0, isum4) LTXI_TILE_BLOCK(S, D, q8_x, LTX_Q8_X, isum8) LTXI_TILE_BLOCK(S, D, q4_x, LTX_Q4_X, isum4) \
+LTXI_TILE_ROW(S, D, r8, LTX_R8, isum8, r8) LTXI_TILE_ROW(S, D, r4, LTX_R4, isum4, r4) \
+LTXI_TILE_SUPER(S, D, q4_k, LTX_Q4_K, LTXI_Q4K_BYTES) LTXI_TILE_SUPER(S, D, q5_k, LTX_Q5_K, LTXI_Q5K_BYTES) LTXI_TILE_SUPER(S, D, q6_k, LTX_Q6_K, LTXI_Q6K_BYTES)
+#define LTXI_LOAD_r8(S) ltxi_##S##_quads(w + (size_t)b * 512, t); ltxi_##S##_quads(w + (size_t)b * 512 + 256, t + 4); ltxi_##S##_prep(t, u); d = ltxi_##S##_set1(0.0f)
+#define LTXI_LOAD_r4(S) ltxi_##S##_quads(w + (size_t)b * 256, u); ltxi_##S##_split(u, t); d = ltxi_##S##_set1(0.0f)
 
 #ifdef LTXI_X86
-/* ---- quantized tiles, x86 ----
-   One block of sixteen (AVX2: eight) rows is transposed once, four columns at a time, so that a lane is an output row and four
-   bytes of it meet the same four bytes of every activation row. What differs between formats is only how a block becomes unsigned
-   bytes: Q8_0 adds 128, Q4_0 has its nibbles; `offset` times the sum of the activation block is taken off again. All exact. */
-
-typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four int8 activations, broadcast straight from memory */
-/* the scales of eight rows: the first two bytes of sixteen */
-#define LTXI_PAIR(k) _mm_unpacklo_epi16(LTXI_M128(w + (k) * ld), LTXI_M128(w + ((k) + 1) * ld))
-LTXI_I_avx2 __m256 ltxi_avx2_scales(const uint8_t *w, size_t ld)
+/* ---- operations of quantized tiles on AVX2: sixteen lanes are a pair of eight. Everything is written out: gcc -O2 unrolls few loops, and arrays that are
+   indexed by a loop live on the stack. ---- */
+typedef struct ltxi_avx2_w { __m256i a, b; } ltxi_avx2_w;
+#define LTXI_AVX2W(name, args, ea, eb) LTXI_I_avx2 ltxi_avx2_w ltxi_avx2_##name args { ltxi_avx2_w r; r.a = ea; r.b = eb; return r; }
+LTXI_I_avx2 ltxi_avx2_w ltxi_avx2_wld(const void *p) { ltxi_avx2_w r; r.a = LTXI_M256(p); r.b = LTXI_M256((const uint8_t *)p + 32); return r; }
+LTXI_I_avx2 void ltxi_avx2_wst(void *p, ltxi_avx2_w x) { _mm256_storeu_si256((__m256i *)p, x.a); _mm256_storeu_si256((__m256i *)p + 1, x.b); }
+LTXI_AVX2W(wset, (int32_t x), _mm256_set1_epi32(x), _mm256_set1_epi32(x))
+LTXI_AVX2W(bset, (int32_t x), _mm256_set1_epi8((char)x), _mm256_set1_epi8((char)x))
+LTXI_AVX2W(wbyte, (const uint8_t *p), _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)), _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8))))
+LTXI_AVX2W(wadd, (ltxi_avx2_w x, ltxi_avx2_w y), _mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b))
+LTXI_AVX2W(wsub, (ltxi_avx2_w x, ltxi_avx2_w y), _mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b))
+LTXI_AVX2W(wmul, (ltxi_avx2_w x, ltxi_avx2_w y), _mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b))
+LTXI_AVX2W(wand, (ltxi_avx2_w x, ltxi_avx2_w y), _mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b))
+LTXI_AVX2W(wshl, (ltxi_avx2_w x, int32_t n), _mm256_sllv_epi32(x.a, _mm256_set1_epi32(n)), _mm256_sllv_epi32(x.b, _mm256_set1_epi32(n)))
+LTXI_AVX2W(wshr, (ltxi_avx2_w x, int32_t n), _mm256_srlv_epi32(x.a, _mm256_set1_epi32(n)), _mm256_srlv_epi32(x.b, _mm256_set1_epi32(n)))
+LTXI_AVX2W(wsar, (ltxi_avx2_w x, int32_t n), _mm256_srav_epi32(x.a, _mm256_set1_epi32(n)), _mm256_srav_epi32(x.b, _mm256_set1_epi32(n)))
+LTXI_AVX2W(wmadd, (ltxi_avx2_w c, ltxi_avx2_w x, ltxi_avx2_w y), _mm256_add_epi32(c.a, _mm256_madd_epi16(x.a, y.a)), _mm256_add_epi32(c.b, _mm256_madd_epi16(x.b, y.b)))
+LTXI_AVX2(cvt, (ltxi_avx2_w x), _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b))
+LTXI_I_avx2 __m256 ltxi_avx2_half8(__m256i x) /* of the low halves of the lanes */
 {
-    return _mm256_cvtph_ps(_mm_unpacklo_epi64(_mm_unpacklo_epi32(LTXI_PAIR(0), LTXI_PAIR(2)), _mm_unpacklo_epi32(LTXI_PAIR(4), LTXI_PAIR(6))));
+    __m256i low = _mm256_and_si256(x, _mm256_set1_epi32(65535));
+    return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+}
+LTXI_AVX2(half, (ltxi_avx2_w x), ltxi_avx2_half8(x.a), ltxi_avx2_half8(x.b))
+/* halves of eight rows: the first two bytes of sixteen, or with `last` the last two, so that nothing past a row is read */
+#define LTXI_PAIR(u, k) _mm_unpack##u##_epi16(LTXI_M128(w + (k) * ld), LTXI_M128(w + ((k) + 1) * ld))
+LTXI_I_avx2 __m256 ltxi_avx2_halves8(const uint8_t *w, size_t ld, int last)
+{
+    if (last) return _mm256_cvtph_ps(_mm_unpackhi_epi64(_mm_unpackhi_epi32(LTXI_PAIR(hi, 0), LTXI_PAIR(hi, 2)), _mm_unpackhi_epi32(LTXI_PAIR(hi, 4), LTXI_PAIR(hi, 6))));
+    return _mm256_cvtph_ps(_mm_unpacklo_epi64(_mm_unpacklo_epi32(LTXI_PAIR(lo, 0), LTXI_PAIR(lo, 2)), _mm_unpacklo_epi32(LTXI_PAIR(lo, 4), LTXI_PAIR(lo, 6))));
 }
 #undef LTXI_PAIR
-/* Tiles lie one after the other in memory, but within a tile sixteen rows are read side by side, which no hardware prefetcher follows
-   well: so a block of this tile asks for its share of the next one. Past the end of the weights that does no harm. */
-LTXI_I_avx2 void ltxi_prefetch5(const uint8_t *p)
-{
-    _mm_prefetch((const char *)p, _MM_HINT_T1); _mm_prefetch((const char *)p + 64, _MM_HINT_T1); _mm_prefetch((const char *)p + 128, _MM_HINT_T1);
-    _mm_prefetch((const char *)p + 192, _MM_HINT_T1); _mm_prefetch((const char *)p + 256, _MM_HINT_T1);
-}
-LTXI_I_avx2 void ltxi_prefetch(const uint8_t *p, int32_t bytes)
-{
-    ltxi_prefetch5(p);
-    if (bytes > 320) ltxi_prefetch5(p + 320);
-}
-/* t[k] = bytes 4k..4k+3 of eight rows of 32 bytes. Everything is written out: gcc -O2 unrolls no loops, and arrays that are indexed by a
-   loop live on the stack. */
-LTXI_I_avx2 void ltxi_avx2_pairs(__m256i a0, __m256i a1, __m256i a2, __m256i a3, __m256i *t) /* 4 x 4 exchange inside each 128 bits */
+LTXI_AVX2(halves, (const uint8_t *w, size_t ld, int last), ltxi_avx2_halves8(w, ld, last), ltxi_avx2_halves8(w + 8 * ld, ld, last))
+LTXI_I_avx2 void ltxi_avx2_exchange(__m256i a0, __m256i a1, __m256i a2, __m256i a3, __m256i *t) /* 4 x 4 words inside each 128 bits */
 {
     __m256i b0 = _mm256_unpacklo_epi32(a0, a1), b1 = _mm256_unpackhi_epi32(a0, a1), b2 = _mm256_unpacklo_epi32(a2, a3), b3 = _mm256_unpackhi_epi32(a2, a3);
     t[0] = _mm256_unpacklo_epi64(b0, b2); t[1] = _mm256_unpackhi_epi64(b0, b2); t[2] = _mm256_unpacklo_epi64(b1, b3); t[3] = _mm256_unpackhi_epi64(b1, b3);
 }
-LTXI_I_avx2 void ltxi_avx2_block_q8_0(const uint8_t *w, size_t ld, __m256i *t)
+LTXI_I_avx2 void ltxi_avx2_turn8(const uint8_t *w, size_t ld, __m256i *t)
 {
     __m256i a[4], b[4];
-    ltxi_avx2_pairs(LTXI_M256(w), LTXI_M256(w + ld), LTXI_M256(w + 2 * ld), LTXI_M256(w + 3 * ld), a);
-    ltxi_avx2_pairs(LTXI_M256(w + 4 * ld), LTXI_M256(w + 5 * ld), LTXI_M256(w + 6 * ld), LTXI_M256(w + 7 * ld), b);
+    ltxi_avx2_exchange(LTXI_M256(w), LTXI_M256(w + ld), LTXI_M256(w + 2 * ld), LTXI_M256(w + 3 * ld), a);
+    ltxi_avx2_exchange(LTXI_M256(w + 4 * ld), LTXI_M256(w + 5 * ld), LTXI_M256(w + 6 * ld), LTXI_M256(w + 7 * ld), b);
     t[0] = _mm256_permute2x128_si256(a[0], b[0], 0x20); t[1] = _mm256_permute2x128_si256(a[1], b[1], 0x20);
     t[2] = _mm256_permute2x128_si256(a[2], b[2], 0x20); t[3] = _mm256_permute2x128_si256(a[3], b[3], 0x20);
     t[4] = _mm256_permute2x128_si256(a[0], b[0], 0x31); t[5] = _mm256_permute2x128_si256(a[1], b[1], 0x31);
     t[6] = _mm256_permute2x128_si256(a[2], b[2], 0x31); t[7] = _mm256_permute2x128_si256(a[3], b[3], 0x31);
 }
-/* the same for eight rows of 16 bytes of nibbles, which give columns 0..15 (low) and 16..31 (high) */
+LTXI_I_avx2 void ltxi_avx2_rows32(const uint8_t *w, size_t ld, ltxi_avx2_w *t)
+{
+    __m256i a[8], b[8];
+    ltxi_avx2_turn8(w, ld, a);
+    ltxi_avx2_turn8(w + 8 * ld, ld, b);
+    t[0].a = a[0]; t[1].a = a[1]; t[2].a = a[2]; t[3].a = a[3]; t[4].a = a[4]; t[5].a = a[5]; t[6].a = a[6]; t[7].a = a[7];
+    t[0].b = b[0]; t[1].b = b[1]; t[2].b = b[2]; t[3].b = b[3]; t[4].b = b[4]; t[5].b = b[5]; t[6].b = b[6]; t[7].b = b[7];
+}
 LTXI_I_avx2 __m256i ltxi_avx2_two(const uint8_t *w, size_t ld) { return _mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w)), LTXI_M128(w + 4 * ld), 1); } /* rows 0 and 4 */
-LTXI_I_avx2 void ltxi_avx2_block_q4_0(const uint8_t *w, size_t ld, __m256i *t)
+LTXI_I_avx2 void ltxi_avx2_rows16(const uint8_t *w, size_t ld, ltxi_avx2_w *t)
 {
-    __m256i a[4], low = _mm256_set1_epi8(15);
-    ltxi_avx2_pairs(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + ld, ld), ltxi_avx2_two(w + 2 * ld, ld), ltxi_avx2_two(w + 3 * ld, ld), a);
-    t[0] = _mm256_and_si256(a[0], low); t[4] = _mm256_and_si256(_mm256_srli_epi16(a[0], 4), low);
-    t[1] = _mm256_and_si256(a[1], low); t[5] = _mm256_and_si256(_mm256_srli_epi16(a[1], 4), low);
-    t[2] = _mm256_and_si256(a[2], low); t[6] = _mm256_and_si256(_mm256_srli_epi16(a[2], 4), low);
-    t[3] = _mm256_and_si256(a[3], low); t[7] = _mm256_and_si256(_mm256_srli_epi16(a[3], 4), low);
+    const uint8_t *v = w + 8 * ld;
+    __m256i a[4], b[4];
+    ltxi_avx2_exchange(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + ld, ld), ltxi_avx2_two(w + 2 * ld, ld), ltxi_avx2_two(w + 3 * ld, ld), a);
+    ltxi_avx2_exchange(ltxi_avx2_two(v, ld), ltxi_avx2_two(v + ld, ld), ltxi_avx2_two(v + 2 * ld, ld), ltxi_avx2_two(v + 3 * ld, ld), b);
+    t[0].a = a[0]; t[1].a = a[1]; t[2].a = a[2]; t[3].a = a[3];
+    t[0].b = b[0]; t[1].b = b[1]; t[2].b = b[2]; t[3].b = b[3];
 }
-/* isum of eight rows; u8 x s8 pairs in 16 bits: |w| <= 128 twice 127 fits, so does a whole block of nibbles. Q8_0 moves the sign of the
-   weight to the activation, so it needs no offset. */
-#define LTXI_Q(k) _mm256_set1_epi32(q[k])
-#define LTXI_STEP(k) _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(t[k]), _mm256_sign_epi8(LTXI_Q(k), t[k])), one)
-LTXI_I_avx2 __m256i ltxi_avx2_isum_q8_0(const __m256i *t, const ltxi_word *q, int32_t off)
+/* Tiles lie one after the other in memory, but within a tile sixteen rows are read side by side, which no hardware prefetcher follows
+   well: so a block of this tile asks, in order of addresses, for its share of what comes two tiles later. Past the end of the weights that
+   does no harm. Into the second cache: the first can wait for too few lines at a time. */
+LTXI_I_avx2 void ltxi_avx2_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes)
 {
-    __m256i one = _mm256_set1_epi16(1), a = _mm256_add_epi32(LTXI_STEP(0), LTXI_STEP(1)), b = _mm256_add_epi32(LTXI_STEP(2), LTXI_STEP(3));
-    (void)off;
-    a = _mm256_add_epi32(a, _mm256_add_epi32(LTXI_STEP(4), LTXI_STEP(5)));
-    b = _mm256_add_epi32(b, _mm256_add_epi32(LTXI_STEP(6), LTXI_STEP(7)));
-    return _mm256_add_epi32(a, b);
+    const char *p = (const char *)w + 2 * LTXI_LANES * ld + (size_t)b * LTXI_LANES * (size_t)bytes;
+    _mm_prefetch(p, _MM_HINT_T1); _mm_prefetch(p + 64, _MM_HINT_T1); _mm_prefetch(p + 128, _MM_HINT_T1); _mm_prefetch(p + 192, _MM_HINT_T1); _mm_prefetch(p + 256, _MM_HINT_T1);
+    if (bytes <= 20) return;
+    _mm_prefetch(p + 320, _MM_HINT_T1); _mm_prefetch(p + 384, _MM_HINT_T1); _mm_prefetch(p + 448, _MM_HINT_T1); _mm_prefetch(p + 512, _MM_HINT_T1);
+}
+typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four int8 activations, broadcast straight from memory */
+#define LTXI_Q(k) _mm256_set1_epi32(((const ltxi_word *)(const void *)q)[k])
+/* Products of pairs of bytes, u8 times s8, are added in 16 bits: |w| <= 128 twice 127 fits once, 63 twice, 15 eight times. Signed weights give their sign to
+   the activations, so they need no offset. */
+LTXI_I_avx2 void ltxi_avx2_prep(const ltxi_avx2_w *t, ltxi_avx2_w *u)
+{
+    u[0].a = _mm256_abs_epi8(t[0].a); u[1].a = _mm256_abs_epi8(t[1].a); u[2].a = _mm256_abs_epi8(t[2].a); u[3].a = _mm256_abs_epi8(t[3].a);
+    u[4].a = _mm256_abs_epi8(t[4].a); u[5].a = _mm256_abs_epi8(t[5].a); u[6].a = _mm256_abs_epi8(t[6].a); u[7].a = _mm256_abs_epi8(t[7].a);
+    u[0].b = _mm256_abs_epi8(t[0].b); u[1].b = _mm256_abs_epi8(t[1].b); u[2].b = _mm256_abs_epi8(t[2].b); u[3].b = _mm256_abs_epi8(t[3].b);
+    u[4].b = _mm256_abs_epi8(t[4].b); u[5].b = _mm256_abs_epi8(t[5].b); u[6].b = _mm256_abs_epi8(t[6].b); u[7].b = _mm256_abs_epi8(t[7].b);
+}
+typedef int ltxi_avx2_dots;
+LTXI_I_avx2 void ltxi_avx2_multiply(ltxi_avx2_dots *dots, const ltxi_avx2_w *t, int32_t count, const int8_t *q, int32_t rows) { (void)t; (void)count; (void)q; (void)rows; *dots = 0; }
+#define LTXI_STEP(k, h) _mm256_madd_epi16(_mm256_maddubs_epi16(u[k].h, _mm256_sign_epi8(LTXI_Q(k), t[k].h)), one)
+#define LTXI_HALF8(h) _mm256_add_epi32(_mm256_add_epi32(_mm256_add_epi32(LTXI_STEP(0, h), LTXI_STEP(1, h)), _mm256_add_epi32(LTXI_STEP(2, h), LTXI_STEP(3, h))), \
+    _mm256_add_epi32(_mm256_add_epi32(LTXI_STEP(4, h), LTXI_STEP(5, h)), _mm256_add_epi32(LTXI_STEP(6, h), LTXI_STEP(7, h))))
+LTXI_I_avx2 ltxi_avx2_w ltxi_avx2_isum8(const ltxi_avx2_dots *dots, int32_t m, const ltxi_avx2_w *t, const ltxi_avx2_w *u, const int8_t *q, const int32_t *off)
+{
+    __m256i one = _mm256_set1_epi16(1);
+    ltxi_avx2_w r;
+    (void)dots; (void)m; (void)off;
+    r.a = LTXI_HALF8(a);
+    r.b = LTXI_HALF8(b);
+    return r;
 }
 #undef LTXI_STEP
-#define LTXI_STEP(k) _mm256_maddubs_epi16(t[k], LTXI_Q(k))
-LTXI_I_avx2 __m256i ltxi_avx2_isum_q4_0(const __m256i *t, const ltxi_word *q, int32_t off)
+#undef LTXI_HALF8
+#define LTXI_STEP(k, h) _mm256_maddubs_epi16(t[k].h, LTXI_Q(k))
+#define LTXI_HALF4(h) _mm256_add_epi16(_mm256_add_epi16(_mm256_add_epi16(LTXI_STEP(0, h), LTXI_STEP(1, h)), _mm256_add_epi16(LTXI_STEP(2, h), LTXI_STEP(3, h))), \
+    _mm256_add_epi16(_mm256_add_epi16(LTXI_STEP(4, h), LTXI_STEP(5, h)), _mm256_add_epi16(LTXI_STEP(6, h), LTXI_STEP(7, h))))
+#define LTXI_HALFR(h) _mm256_add_epi32(_mm256_madd_epi16(_mm256_add_epi16(LTXI_STEP(0, h), LTXI_STEP(1, h)), one), _mm256_madd_epi16(_mm256_add_epi16(LTXI_STEP(2, h), LTXI_STEP(3, h)), one))
+LTXI_I_avx2 ltxi_avx2_w ltxi_avx2_isum4(const ltxi_avx2_dots *dots, int32_t m, const ltxi_avx2_w *t, const ltxi_avx2_w *u, const int8_t *q, const int32_t *off)
 {
-    __m256i a = _mm256_add_epi16(LTXI_STEP(0), LTXI_STEP(1)), b = _mm256_add_epi16(LTXI_STEP(2), LTXI_STEP(3));
-    a = _mm256_add_epi16(a, _mm256_add_epi16(LTXI_STEP(4), LTXI_STEP(5)));
-    b = _mm256_add_epi16(b, _mm256_add_epi16(LTXI_STEP(6), LTXI_STEP(7)));
-    return _mm256_add_epi32(_mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1)), _mm256_srai_epi32(_mm256_set1_epi32(off), 4)); /* -128 sum / 16 */
+    __m256i one = _mm256_set1_epi16(1), o = _mm256_srai_epi32(_mm256_set1_epi32(*off), 4); /* -128 sum / 16 */
+    ltxi_avx2_w r;
+    (void)dots; (void)m; (void)u;
+    r.a = _mm256_add_epi32(_mm256_madd_epi16(LTXI_HALF4(a), one), o);
+    r.b = _mm256_add_epi32(_mm256_madd_epi16(LTXI_HALF4(b), one), o);
+    return r;
+}
+LTXI_I_avx2 ltxi_avx2_w ltxi_avx2_raw(const ltxi_avx2_dots *dots, int32_t m, ltxi_avx2_w c, const ltxi_avx2_w *t, const int8_t *q)
+{
+    __m256i one = _mm256_set1_epi16(1);
+    (void)dots; (void)m;
+    c.a = _mm256_add_epi32(c.a, LTXI_HALFR(a));
+    c.b = _mm256_add_epi32(c.b, LTXI_HALFR(b));
+    return c;
 }
 #undef LTXI_STEP
+#undef LTXI_HALF4
+#undef LTXI_HALFR
 #undef LTXI_Q
-/* One row of activations: a transposition would cost more than it saves. Rows of weights meet the activations as they lie, and the eight
-   partial sums of a row are brought together for all sixteen rows at once. `pair` starts that: two rows, eight bytes of one next to eight
-   of the other, make four lanes each of which two are added up by the product already. */
-#define LTXI_AVX2_DP(acc, u, s) _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1)))
-LTXI_I_avx2 __m256i ltxi_avx2_dp8(__m256i acc, __m256i w, __m256i q) { return LTXI_AVX2_DP(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(q, w)); }
-LTXI_I_avx2 __m256i ltxi_avx2_dp4(__m256i acc, __m256i w, __m256i q) { return LTXI_AVX2_DP(acc, w, q); }
-LTXI_I_avx512 __m256i ltxi_avx512_dp8(__m256i acc, __m256i w, __m256i q) { return _mm256_dpbusd_epi32(acc, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), q); }
-LTXI_I_avx512 __m256i ltxi_avx512_dp4(__m256i acc, __m256i w, __m256i q) { return _mm256_dpbusd_epi32(acc, w, q); }
+LTXI_I_avx2 ltxi_avx2_w ltxi_avx2_raw8(const ltxi_avx2_dots *dots, int32_t m, const ltxi_avx2_w *t, const int8_t *q)
+{
+    return ltxi_avx2_raw(dots, m, ltxi_avx2_raw(dots, m, ltxi_avx2_wset(0), t, q), t + 4, q + 16);
+}
+
+/* One row of activations: to turn the weights would cost more than it saves. Rows of weights meet the activations as they lie, and the
+   partial sums of all sixteen rows are brought together at once. `pair` starts that: eight bytes of one row next to eight of the other, so
+   that of four lanes two belong to a row. */
+#define LTXI_AVX2_DP(c, u, s) _mm256_add_epi32(c, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1)))
+LTXI_I_avx2 __m256i ltxi_avx2_dp8(__m256i c, __m256i w, __m256i q) { return LTXI_AVX2_DP(c, _mm256_abs_epi8(w), _mm256_sign_epi8(q, w)); }
+LTXI_I_avx2 __m256i ltxi_avx2_dp4(__m256i c, __m256i w, __m256i q) { return LTXI_AVX2_DP(c, w, q); }
 LTXI_I_avx2 __m256i ltxi_avx2_fold(__m256i ab, __m256i cd) /* [a a b b] [c c d d] to [a b c d] in each half */
 {
     __m256 x = _mm256_castsi256_ps(ab), y = _mm256_castsi256_ps(cd);
     return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xdd)));
 }
-#define LTXI_ONE_ROW(S, taken8, taken4) \
-LTXI_I_##S __m256i ltxi_##S##_pair_q8_0(const uint8_t *w, size_t ld, const __m256i *q) \
+#define LTXI_ONE_ROW(S, taken) \
+LTXI_I_##S __m256i ltxi_##S##_pair_q8(const uint8_t *w, size_t ld, const __m256i *q) \
 { \
     __m256i a = LTXI_M256(w), b = LTXI_M256(w + ld); \
     return ltxi_##S##_dp8(ltxi_##S##_dp8(_mm256_setzero_si256(), _mm256_unpacklo_epi64(a, b), q[0]), _mm256_unpackhi_epi64(a, b), q[1]); \
 } \
-LTXI_I_##S __m256i ltxi_##S##_isum8_q8_0(const uint8_t *w, size_t ld, const int8_t *act, int32_t off) \
+LTXI_I_##S __m256i ltxi_##S##_eight_q8(const uint8_t *w, size_t ld, const int8_t *act, int32_t off) \
 { \
     __m256i q[2], s = LTXI_M256(act), x, y; \
     q[0] = _mm256_unpacklo_epi64(s, s); q[1] = _mm256_unpackhi_epi64(s, s); \
-    x = ltxi_avx2_fold(ltxi_##S##_pair_q8_0(w, ld, q), ltxi_##S##_pair_q8_0(w + 2 * ld, ld, q)); \
-    y = ltxi_avx2_fold(ltxi_##S##_pair_q8_0(w + 4 * ld, ld, q), ltxi_##S##_pair_q8_0(w + 6 * ld, ld, q)); \
+    x = ltxi_avx2_fold(ltxi_##S##_pair_q8(w, ld, q), ltxi_##S##_pair_q8(w + 2 * ld, ld, q)); \
+    y = ltxi_avx2_fold(ltxi_##S##_pair_q8(w + 4 * ld, ld, q), ltxi_##S##_pair_q8(w + 6 * ld, ld, q)); \
     x = _mm256_add_epi32(_mm256_permute2x128_si256(x, y, 0x20), _mm256_permute2x128_si256(x, y, 0x31)); \
-    return (taken8) ? _mm256_add_epi32(x, _mm256_set1_epi32(off)) : x; \
+    return taken ? _mm256_add_epi32(x, _mm256_set1_epi32(off)) : x; \
 } \
-LTXI_I_##S __m256i ltxi_##S##_pair_q4_0(const uint8_t *w, size_t ld, const __m256i *q) /* rows 0, 1 and in the upper half 4, 5 */ \
+LTXI_I_##S __m256i ltxi_##S##_pair_q4(const uint8_t *w, size_t ld, const __m256i *q) /* rows 0, 1 and in the upper half 4, 5 */ \
 { \
     __m256i low = _mm256_set1_epi8(15), a = ltxi_avx2_two(w, ld), b = ltxi_avx2_two(w + ld, ld), l = _mm256_unpacklo_epi64(a, b), h = _mm256_unpackhi_epi64(a, b), s; \
     s = ltxi_##S##_dp4(_mm256_setzero_si256(), _mm256_and_si256(l, low), q[0]); \
@@ -1674,119 +2184,120 @@ LTXI_I_##S __m256i ltxi_##S##_pair_q4_0(const uint8_t *w, size_t ld, const __m25
     s = ltxi_##S##_dp4(s, _mm256_and_si256(_mm256_srli_epi16(l, 4), low), q[2]); \
     return ltxi_##S##_dp4(s, _mm256_and_si256(_mm256_srli_epi16(h, 4), low), q[3]); \
 } \
-LTXI_I_##S __m256i ltxi_##S##_isum8_q4_0(const uint8_t *w, size_t ld, const int8_t *act, int32_t off) \
+LTXI_I_##S __m256i ltxi_##S##_eight_q4(const uint8_t *w, size_t ld, const int8_t *act, int32_t off) \
 { \
     __m256i q[4], s = LTXI_M256(act); \
     q[0] = _mm256_permute4x64_epi64(s, 0x00); q[1] = _mm256_permute4x64_epi64(s, 0x55); q[2] = _mm256_permute4x64_epi64(s, 0xaa); q[3] = _mm256_permute4x64_epi64(s, 0xff); \
-    s = ltxi_avx2_fold(ltxi_##S##_pair_q4_0(w, ld, q), ltxi_##S##_pair_q4_0(w + 2 * ld, ld, q)); \
-    return _mm256_add_epi32(s, _mm256_srai_epi32(_mm256_set1_epi32(off), 4)); /* -128 sum / 16 */ \
+    s = ltxi_avx2_fold(ltxi_##S##_pair_q4(w, ld, q), ltxi_##S##_pair_q4(w + 2 * ld, ld, q)); \
+    return _mm256_add_epi32(s, _mm256_srai_epi32(_mm256_set1_epi32(off), 4)); \
 } \
-LTXI_ONE(S, q8_0, LTXI_Q8_BYTES) LTXI_ONE(S, q4_0, LTXI_Q4_BYTES)
+LTXI_ONE(S, q8, LTXI_Q8_BYTES) LTXI_ONE(S, q4, LTXI_Q4_BYTES) \
+LTXI_I_##S int ltxi_##S##_one(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
+{ \
+    if (type == LTX_Q8_0) ltxi_##S##_one_q8(w, ld, x, row, cols, out); \
+    if (type == LTX_Q4_0) ltxi_##S##_one_q4(w, ld, x, row, cols, out); \
+    return type == LTX_Q8_0 || type == LTX_Q4_0; \
+}
 #define LTXI_ONE(S, name, bytes) \
-LTXI_T_##S void ltxi_##S##_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
+LTXI_I_##S void ltxi_##S##_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
 { \
     __m256 a = _mm256_setzero_ps(), c = a; \
+    const uint8_t *p = w; \
     int32_t b; \
-    for (b = 0; b < cols / LTXI_BLOCK; b++, w += bytes) { \
+    for (b = 0; b < cols / LTXI_BLOCK; b++, p += bytes) { \
         size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
         const int8_t *q = ltxi_acts_q(x, row, b); \
         __m256 d = _mm256_set1_ps(x->d[at]); \
-        ltxi_prefetch(w + 32 * ld + (size_t)b * 15 * bytes, 16 * bytes); \
-        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_isum8_##name(w + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_scales(w, ld), d), a); \
-        c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_isum8_##name(w + 8 * ld + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_scales(w + 8 * ld, ld), d), c); \
+        ltxi_avx2_ahead(w, ld, b, bytes); \
+        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_eight_##name(p + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p, ld, 0), d), a); \
+        c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_eight_##name(p + 8 * ld + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p + 8 * ld, ld, 0), d), c); \
     } \
     _mm256_storeu_ps(out, a); \
     _mm256_storeu_ps(out + 8, c); \
 }
-LTXI_ONE_ROW(avx2, 0, 1)
-LTXI_ONE_ROW(avx512, 1, 1)
+LTXI_ONE_ROW(avx2, 0)
+LTXI_NIBBLES(avx2)
+LTXI_TILE_SUPERS(avx2)
 
-#define LTXI_AVX2_TILE(name, bytes) \
-LTXI_T_avx2 void ltxi_avx2_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
-{ \
-    int32_t b, m, r; \
-    __m256i t[8]; \
-    if (rows == 1) { ltxi_avx2_one_##name(w, ld, x, row, cols, out); return; } \
-    memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
-    for (r = 0; r < LTXI_LANES; r += 8) for (b = 0; b < cols / LTXI_BLOCK; b++) { \
-        const int8_t *q = ltxi_acts_q(x, row, b); \
-        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
-        float *o = out + r; \
-        const uint8_t *block = w + (size_t)r * ld + (size_t)b * bytes; \
-        __m256 d = ltxi_avx2_scales(block, ld); \
-        ltxi_avx2_block_##name(block + 2, ld, t); \
-        for (m = 0; m < rows; m++, q += LTXI_CHUNK_COLS, o += LTXI_LANES) \
-            _mm256_storeu_ps(o, _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_isum_##name(t, (const ltxi_word *)(const void *)q, x->off[at + (size_t)m])), \
-                _mm256_mul_ps(d, _mm256_set1_ps(x->d[at + (size_t)m])), _mm256_loadu_ps(o))); \
-    } \
-}
-LTXI_AVX2_TILE(q8_0, LTXI_Q8_BYTES)
-LTXI_AVX2_TILE(q4_0, LTXI_Q4_BYTES)
-
-LTXI_I_avx512 __m512i ltxi_avx512_join(__m256i a, __m256i b) { return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1); }
-LTXI_I_avx512 __m512 ltxi_avx512_scales(const uint8_t *w, size_t ld)
-{
-    return _mm512_insertf32x8(_mm512_castps256_ps512(ltxi_avx2_scales(w, ld)), ltxi_avx2_scales(w + 8 * ld, ld), 1);
-}
-LTXI_I_avx512 void ltxi_avx512_pairs(__m512i a0, __m512i a1, __m512i a2, __m512i a3, __m512i *t)
+/* ---- the same on AVX-512 with VNNI, which multiplies u8 by s8: signed bytes get 128 added, and `off` takes it off again ---- */
+typedef __m512i ltxi_avx512_w;
+#define LTXI_AVX512W(name, args, e) LTXI_I_avx512 __m512i ltxi_avx512_##name args { return e; }
+LTXI_AVX512W(wld, (const void *p), _mm512_loadu_si512(p))
+LTXI_I_avx512 void ltxi_avx512_wst(void *p, __m512i x) { _mm512_storeu_si512(p, x); }
+LTXI_AVX512W(wset, (int32_t x), _mm512_set1_epi32(x))
+LTXI_AVX512W(bset, (int32_t x), _mm512_set1_epi8((char)x))
+LTXI_AVX512W(wbyte, (const uint8_t *p), _mm512_cvtepi8_epi32(LTXI_M128(p)))
+LTXI_AVX512W(wadd, (__m512i x, __m512i y), _mm512_add_epi32(x, y))
+LTXI_AVX512W(wsub, (__m512i x, __m512i y), _mm512_sub_epi32(x, y))
+LTXI_AVX512W(wmul, (__m512i x, __m512i y), _mm512_mullo_epi32(x, y))
+LTXI_AVX512W(wand, (__m512i x, __m512i y), _mm512_and_si512(x, y))
+LTXI_AVX512W(wshl, (__m512i x, int32_t n), _mm512_sllv_epi32(x, _mm512_set1_epi32(n)))
+LTXI_AVX512W(wshr, (__m512i x, int32_t n), _mm512_srlv_epi32(x, _mm512_set1_epi32(n)))
+LTXI_AVX512W(wsar, (__m512i x, int32_t n), _mm512_srav_epi32(x, _mm512_set1_epi32(n)))
+LTXI_AVX512W(wmadd, (__m512i c, __m512i x, __m512i y), _mm512_dpwssd_epi32(c, x, y))
+LTXI_AVX512(cvt, (__m512i x), _mm512_cvtepi32_ps(x))
+LTXI_AVX512(half, (__m512i x), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)))
+LTXI_AVX512(halves, (const uint8_t *w, size_t ld, int last), _mm512_insertf32x8(_mm512_castps256_ps512(ltxi_avx2_halves8(w, ld, last)), ltxi_avx2_halves8(w + 8 * ld, ld, last), 1))
+LTXI_AVX512W(join, (__m256i a, __m256i b), _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1))
+LTXI_I_avx512 void ltxi_avx512_exchange(__m512i a0, __m512i a1, __m512i a2, __m512i a3, __m512i *t)
 {
     __m512i b0 = _mm512_unpacklo_epi32(a0, a1), b1 = _mm512_unpackhi_epi32(a0, a1), b2 = _mm512_unpacklo_epi32(a2, a3), b3 = _mm512_unpackhi_epi32(a2, a3);
     t[0] = _mm512_unpacklo_epi64(b0, b2); t[1] = _mm512_unpackhi_epi64(b0, b2); t[2] = _mm512_unpacklo_epi64(b1, b3); t[3] = _mm512_unpackhi_epi64(b1, b3);
 }
-/* rows 0 and 4 side by side, sign bit flipped: signed + 128 as unsigned */
-LTXI_I_avx512 __m512i ltxi_avx512_flip(const uint8_t *w, size_t ld) { return _mm512_xor_si512(ltxi_avx512_join(LTXI_M256(w), LTXI_M256(w + 4 * ld)), _mm512_set1_epi8(-128)); }
-LTXI_I_avx512 void ltxi_avx512_block_q8_0(const uint8_t *w, size_t ld, __m512i *t)
+LTXI_AVX512W(rows, (const uint8_t *w, size_t ld), ltxi_avx512_join(LTXI_M256(w), LTXI_M256(w + 4 * ld))) /* rows 0 and 4 */
+LTXI_I_avx512 void ltxi_avx512_rows32(const uint8_t *w, size_t ld, __m512i *t)
 {
+    const uint8_t *v = w + 8 * ld;
     __m512i a[4], b[4];
-    ltxi_avx512_pairs(ltxi_avx512_flip(w, ld), ltxi_avx512_flip(w + ld, ld), ltxi_avx512_flip(w + 2 * ld, ld), ltxi_avx512_flip(w + 3 * ld, ld), a);
-    ltxi_avx512_pairs(ltxi_avx512_flip(w + 8 * ld, ld), ltxi_avx512_flip(w + 9 * ld, ld), ltxi_avx512_flip(w + 10 * ld, ld), ltxi_avx512_flip(w + 11 * ld, ld), b);
+    ltxi_avx512_exchange(ltxi_avx512_rows(w, ld), ltxi_avx512_rows(w + ld, ld), ltxi_avx512_rows(w + 2 * ld, ld), ltxi_avx512_rows(w + 3 * ld, ld), a);
+    ltxi_avx512_exchange(ltxi_avx512_rows(v, ld), ltxi_avx512_rows(v + ld, ld), ltxi_avx512_rows(v + 2 * ld, ld), ltxi_avx512_rows(v + 3 * ld, ld), b);
     t[0] = _mm512_shuffle_i32x4(a[0], b[0], 0x88); t[1] = _mm512_shuffle_i32x4(a[1], b[1], 0x88);
     t[2] = _mm512_shuffle_i32x4(a[2], b[2], 0x88); t[3] = _mm512_shuffle_i32x4(a[3], b[3], 0x88);
     t[4] = _mm512_shuffle_i32x4(a[0], b[0], 0xdd); t[5] = _mm512_shuffle_i32x4(a[1], b[1], 0xdd);
     t[6] = _mm512_shuffle_i32x4(a[2], b[2], 0xdd); t[7] = _mm512_shuffle_i32x4(a[3], b[3], 0xdd);
 }
-LTXI_I_avx512 __m512i ltxi_avx512_four(const uint8_t *w, size_t ld) { return ltxi_avx512_join(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + 8 * ld, ld)); }
-#define LTXI_LOW(x) _mm512_add_epi8(_mm512_and_si512(x, low), up)
-#define LTXI_HIGH(x) _mm512_add_epi8(_mm512_and_si512(_mm512_srli_epi16(x, 4), low), up)
-LTXI_I_avx512 void ltxi_avx512_block_q4_0(const uint8_t *w, size_t ld, __m512i *t)
+LTXI_AVX512W(four, (const uint8_t *w, size_t ld), ltxi_avx512_join(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + 8 * ld, ld)))
+LTXI_I_avx512 void ltxi_avx512_rows16(const uint8_t *w, size_t ld, __m512i *t)
 {
-    __m512i a[4], low = _mm512_set1_epi8(15), up = _mm512_set1_epi8(120); /* nibble - 8 + 128 */
-    ltxi_avx512_pairs(ltxi_avx512_four(w, ld), ltxi_avx512_four(w + ld, ld), ltxi_avx512_four(w + 2 * ld, ld), ltxi_avx512_four(w + 3 * ld, ld), a);
-    t[0] = LTXI_LOW(a[0]); t[1] = LTXI_LOW(a[1]); t[2] = LTXI_LOW(a[2]); t[3] = LTXI_LOW(a[3]);
-    t[4] = LTXI_HIGH(a[0]); t[5] = LTXI_HIGH(a[1]); t[6] = LTXI_HIGH(a[2]); t[7] = LTXI_HIGH(a[3]);
+    ltxi_avx512_exchange(ltxi_avx512_four(w, ld), ltxi_avx512_four(w + ld, ld), ltxi_avx512_four(w + 2 * ld, ld), ltxi_avx512_four(w + 3 * ld, ld), t);
 }
-#undef LTXI_LOW
-#undef LTXI_HIGH
-#define LTXI_STEP(s, k) _mm512_dpbusd_epi32(s, t[k], _mm512_set1_epi32(q[k]))
-LTXI_I_avx512 __m512i ltxi_avx512_isum(const __m512i *t, const ltxi_word *q, const int32_t *off)
+LTXI_I_avx512 void ltxi_avx512_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes) { ltxi_avx2_ahead(w, ld, b, bytes); }
+LTXI_I_avx512 void ltxi_avx512_prep(__m512i *t, __m512i *u)
 {
-    __m512i a = LTXI_STEP(_mm512_set1_epi32(*off), 0);
-    a = LTXI_STEP(a, 1); a = LTXI_STEP(a, 2); a = LTXI_STEP(a, 3); a = LTXI_STEP(a, 4); a = LTXI_STEP(a, 5); a = LTXI_STEP(a, 6);
-    return LTXI_STEP(a, 7);
+    __m512i flip = _mm512_set1_epi8(-128);
+    (void)u;
+    t[0] = _mm512_xor_si512(t[0], flip); t[1] = _mm512_xor_si512(t[1], flip); t[2] = _mm512_xor_si512(t[2], flip); t[3] = _mm512_xor_si512(t[3], flip);
+    t[4] = _mm512_xor_si512(t[4], flip); t[5] = _mm512_xor_si512(t[5], flip); t[6] = _mm512_xor_si512(t[6], flip); t[7] = _mm512_xor_si512(t[7], flip);
+}
+typedef int ltxi_avx512_dots;
+LTXI_I_avx512 void ltxi_avx512_multiply(ltxi_avx512_dots *dots, const __m512i *t, int32_t count, const int8_t *q, int32_t rows) { (void)t; (void)count; (void)q; (void)rows; *dots = 0; }
+#define LTXI_STEP(c, k) _mm512_dpbusd_epi32(c, t[k], _mm512_set1_epi32(((const ltxi_word *)(const void *)q)[k]))
+LTXI_I_avx512 __m512i ltxi_avx512_raw(const ltxi_avx512_dots *dots, int32_t m, __m512i c, const __m512i *t, const int8_t *q)
+{
+    (void)dots; (void)m;
+    c = LTXI_STEP(c, 0); c = LTXI_STEP(c, 1); c = LTXI_STEP(c, 2);
+    return LTXI_STEP(c, 3);
 }
 #undef LTXI_STEP
-#define LTXI_AVX512_TILE(name, bytes) \
-LTXI_T_avx512 void ltxi_avx512_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
-{ \
-    int32_t b, m; \
-    __m512i t[8]; \
-    if (rows == 1) { ltxi_avx512_one_##name(w, ld, x, row, cols, out); return; } \
-    memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
-    for (b = 0; b < cols / LTXI_BLOCK; b++) { \
-        const int8_t *q = ltxi_acts_q(x, row, b); \
-        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
-        float *o = out; \
-        const uint8_t *block = w + (size_t)b * bytes; \
-        __m512 d = ltxi_avx512_scales(block, ld); \
-        ltxi_prefetch(w + 32 * ld + (size_t)b * 16 * bytes, 16 * bytes); \
-        ltxi_avx512_block_##name(block + 2, ld, t); \
-        for (m = 0; m < rows; m++, q += LTXI_CHUNK_COLS, o += LTXI_LANES) \
-            _mm512_storeu_ps(o, _mm512_fmadd_ps(_mm512_cvtepi32_ps(ltxi_avx512_isum(t, (const ltxi_word *)(const void *)q, x->off + at + m)), \
-                _mm512_mul_ps(d, _mm512_set1_ps(x->d[at + (size_t)m])), _mm512_loadu_ps(o))); \
-    } \
+LTXI_I_avx512 __m512i ltxi_avx512_isum8(const ltxi_avx512_dots *dots, int32_t m, const __m512i *t, const __m512i *u, const int8_t *q, const int32_t *off)
+{
+    (void)u;
+    return ltxi_avx512_raw(dots, m, ltxi_avx512_raw(dots, m, _mm512_set1_epi32(*off), t, q), t + 4, q + 16);
 }
-LTXI_AVX512_TILE(q8_0, LTXI_Q8_BYTES)
-LTXI_AVX512_TILE(q4_0, LTXI_Q4_BYTES)
+LTXI_I_avx512 __m512i ltxi_avx512_isum4(const ltxi_avx512_dots *dots, int32_t m, const __m512i *t, const __m512i *u, const int8_t *q, const int32_t *off)
+{
+    (void)u;
+    return ltxi_avx512_raw(dots, m, ltxi_avx512_raw(dots, m, _mm512_srai_epi32(_mm512_set1_epi32(*off), 4), t, q), t + 4, q + 16); /* -128 sum / 16 */
+}
+LTXI_I_avx512 __m512i ltxi_avx512_raw8(const ltxi_avx512_dots *dots, int32_t m, const __m512i *t, const int8_t *q)
+{
+    return ltxi_avx512_raw(dots, m, ltxi_avx512_raw(dots, m, _mm512_setzero_si512(), t, q), t + 4, q + 16);
+}
+LTXI_I_avx512 __m256i ltxi_avx512_dp8(__m256i c, __m256i w, __m256i q) { return _mm256_dpbusd_epi32(c, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), q); }
+LTXI_I_avx512 __m256i ltxi_avx512_dp4(__m256i c, __m256i w, __m256i q) { return _mm256_dpbusd_epi32(c, w, q); }
+LTXI_ONE_ROW(avx512, 1)
+LTXI_NIBBLES(avx512)
+LTXI_TILE_SUPERS(avx512)
 #endif /* LTXI_X86 */
 
 /* ==== >>norms =============================================================================================
@@ -1931,7 +2442,8 @@ LTXI_T_##S void ltxi_##S##_halve(const float *x, int32_t n, uint8_t *out) /* wri
 
 typedef struct ltxi_kernels {
     ltxi_tile_fn *tile[LTXI_TYPES]; /* by LTXI_T... */
-    float (*quantize)(const float *x, int32_t n, int8_t *q, int32_t *sum);
+    float (*quantize)(const float *x, int32_t n, int8_t *q);
+    void  (*quantize_row)(const ltxi_acts *a, int32_t row, int32_t n, int32_t group);
     void  (*map)(int32_t f, const float *x, int32_t n, float *y);
     void  (*sincos)(const float *fh, const float *fl, float x, int32_t n, float *sine, float *cosine);
     float (*dot)(const float *a, const float *b, int32_t n);
@@ -1947,22 +2459,39 @@ typedef struct ltxi_kernels {
     void  (*widen)(const uint8_t *in, int32_t half, int32_t n, float *out);
     void  (*halve)(const float *x, int32_t n, uint8_t *out);
 } ltxi_kernels;
-#define LTXI_KERNELS(S) \
+#define LTXI_KERNELS(S, a, c) \
     LTXI_GETPUT(S) LTXI_FUNCTIONS(S) LTXI_SINCOS(S) LTXI_QUANTIZE(S) LTXI_NORMS(S) LTXI_SOFTMAX(S) LTXI_ROPE(S) LTXI_ATTEND(S) \
-    LTXI_FLOAT_TILE(S, f32, ldf, 4) LTXI_FLOAT_TILE(S, f16, ldh, 2) LTXI_FLOAT_TILE(S, bf16, ldb, 2) \
+    LTXI_FLOAT_TILE(S, f32, ldf, 4, a, c) LTXI_FLOAT_TILE(S, f16, ldh, 2, a, c) LTXI_FLOAT_TILE(S, bf16, ldb, 2, a, c) \
     LTXI_FN void ltxi_##S##_kernels(ltxi_kernels *k) \
     { \
         k->tile[LTXI_TF32] = ltxi_##S##_tile_f32; k->tile[LTXI_TF16] = ltxi_##S##_tile_f16; k->tile[LTXI_TBF16] = ltxi_##S##_tile_bf16; \
-        k->tile[LTXI_TQ8_0] = ltxi_##S##_tile_q8_0; k->tile[LTXI_TQ4_0] = ltxi_##S##_tile_q4_0; \
-        k->tile[LTXI_TQ4_K] = ltxi_tile_q4_k; k->tile[LTXI_TQ5_K] = ltxi_tile_q5_k; k->tile[LTXI_TQ6_K] = ltxi_tile_q6_k; \
+        k->quantize_row = ltxi_##S##_quantize_row; \
         k->quantize = ltxi_##S##_quantize; k->map = ltxi_##S##_map; k->sincos = ltxi_##S##_sincos; k->dot = ltxi_##S##_dot; k->zero = ltxi_##S##_zero; \
         k->norm = ltxi_##S##_norm; k->axpy = ltxi_##S##_axpy; k->mulv = ltxi_##S##_mulv; k->maximum = ltxi_##S##_maximum; k->expsum = ltxi_##S##_expsum; \
         k->rope = ltxi_##S##_rope; k->scores = ltxi_##S##_scores; k->values = ltxi_##S##_values; k->widen = ltxi_##S##_widen; k->halve = ltxi_##S##_halve; \
     }
-LTXI_KERNELS(scalar)
+/* tiles of the quantized formats */
+#define LTXI_QUANTIZED(D) \
+    LTXI_FN void ltxi_##D##_quantized(ltxi_kernels *k) \
+    { \
+        k->tile[LTXI_TQ8_0] = ltxi_##D##_tile_q8_0; k->tile[LTXI_TQ4_0] = ltxi_##D##_tile_q4_0; k->tile[LTXI_TQ8_X] = ltxi_##D##_tile_q8_x; k->tile[LTXI_TQ4_X] = ltxi_##D##_tile_q4_x; \
+        k->tile[LTXI_TR8] = ltxi_##D##_tile_r8; k->tile[LTXI_TR4] = ltxi_##D##_tile_r4; \
+        k->tile[LTXI_TQ4_K] = ltxi_##D##_tile_q4_k; k->tile[LTXI_TQ5_K] = ltxi_##D##_tile_q5_k; k->tile[LTXI_TQ6_K] = ltxi_##D##_tile_q6_k; \
+    }
+LTXI_KERNELS(scalar, 4, 1)
+LTXI_SCALAR_TILE(q8_0, ltxi_block_tile(LTX_Q8_0, w, ld, x, row, rows, cols, out)) LTXI_SCALAR_TILE(q4_0, ltxi_block_tile(LTX_Q4_0, w, ld, x, row, rows, cols, out))
+LTXI_SCALAR_TILE(q8_x, ltxi_block_tile(LTX_Q8_X, w, ld, x, row, rows, cols, out)) LTXI_SCALAR_TILE(q4_x, ltxi_block_tile(LTX_Q4_X, w, ld, x, row, rows, cols, out))
+LTXI_SCALAR_TILE(r8, ltxi_row_tile(LTX_R8, w, x, row, rows, cols, out)) LTXI_SCALAR_TILE(r4, ltxi_row_tile(LTX_R4, w, x, row, rows, cols, out))
+LTXI_SCALAR_TILE(q4_k, ltxi_super_tile(LTX_Q4_K, w, ld, x, row, rows, cols, out)) LTXI_SCALAR_TILE(q5_k, ltxi_super_tile(LTX_Q5_K, w, ld, x, row, rows, cols, out))
+LTXI_SCALAR_TILE(q6_k, ltxi_super_tile(LTX_Q6_K, w, ld, x, row, rows, cols, out))
+LTXI_QUANTIZED(scalar)
 #ifdef LTXI_X86
-LTXI_KERNELS(avx2)
-LTXI_KERNELS(avx512)
+LTXI_KERNELS(avx2, 2, 2)
+LTXI_TILES(avx2, avx2)
+LTXI_QUANTIZED(avx2)
+LTXI_KERNELS(avx512, 4, 4)
+LTXI_TILES(avx512, avx512)
+LTXI_QUANTIZED(avx512)
 #endif
 
 /* ---- choosing a set: asked afresh each time, so there is no global state ---- */
@@ -2009,10 +2538,10 @@ LTXI_FN const ltxi_kernels *ltxi_kernels_of(int32_t isa, ltxi_kernels *table)
 {
     isa = ltxi_isa_best(isa);
     if (isa < 0) return NULL;
-    if (isa == LTX_ISA_SCALAR) ltxi_scalar_kernels(table);
+    if (isa == LTX_ISA_SCALAR) { ltxi_scalar_kernels(table); ltxi_scalar_quantized(table); }
 #ifdef LTXI_X86
-    if (isa == LTX_ISA_AVX2) ltxi_avx2_kernels(table);
-    if (isa == LTX_ISA_AVX512) ltxi_avx512_kernels(table);
+    if (isa == LTX_ISA_AVX2) { ltxi_avx2_kernels(table); ltxi_avx2_quantized(table); }
+    if (isa == LTX_ISA_AVX512) { ltxi_avx512_kernels(table); ltxi_avx512_quantized(table); }
 #endif
     return table;
 }
@@ -2086,15 +2615,17 @@ LTXI_FN void ltxi_tile_out(const ltxi_job *job, const float *out, int32_t lane, 
     }
 }
 /* The last tile of a matrix begins earlier, so that it never reads past the end; a matrix of fewer than sixteen rows goes row by row,
-   all lanes the same. */
+   all lanes the same. Formats that group rows fill up their last sixteen. */
 LTXI_FN void ltxi_tile(const ltxi_product *p, const ltxi_job *job, int32_t tile)
 {
     float out[LTXI_TILE * LTXI_LANES];
-    int32_t first = tile * LTXI_LANES, n = ltxi_min(LTXI_LANES, job->w->rows - first), lane = job->w->rows < LTXI_LANES ? 0 : LTXI_LANES - n, m, r;
+    const ltxi_trait *trait = &ltxi_traits[job->trait];
+    int32_t first = tile * LTXI_LANES, n = ltxi_min(LTXI_LANES, job->w->rows - first), small = trait->group == 1 && job->w->rows < LTXI_LANES;
+    int32_t lane = small || trait->group > 1 ? 0 : LTXI_LANES - n, most = LTXI_TILE / p->x->planes, m, r;
     const uint8_t *w = (const uint8_t *)job->w->data + (size_t)(first - lane) * job->bytes;
-    for (m = 0; m < p->rows; m += LTXI_TILE) {
-        int32_t count = ltxi_min(LTXI_TILE, p->rows - m);
-        if (job->w->rows < LTXI_LANES) for (r = 0; r < n; r++) {
+    for (m = 0; m < p->rows; m += most) {
+        int32_t count = ltxi_min(most, p->rows - m);
+        if (small) for (r = 0; r < n; r++) {
             p->m->k->tile[job->trait](w + (size_t)r * job->bytes, 0, p->x, m, count, job->w->cols, out);
             ltxi_tile_out(job, out, 0, r, 1, m, count);
         } else {
@@ -2112,8 +2643,27 @@ LTXI_FN void ltxi_product_task(void *arg, int32_t index)
         ltxi_tile(p, &p->jobs[j], t - base);
     }
 }
-/* Several products of the same activations, cut into as many tasks as there are threads if that is worth the hand-over. */
-LTXI_FN void ltxi_multiply(ltxi_machine *m, const ltxi_acts *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
+LTXI_FN int32_t ltxi_acts_group(int32_t kind, int32_t cols) { return kind == LTXI_ACTS_BLOCK ? LTXI_BLOCK : kind == LTXI_ACTS_SUPER ? LTXI_SUPER : cols; }
+typedef struct ltxi_rows_job { const ltxi_machine *m; const ltxi_acts *x; int32_t cols, parts; } ltxi_rows_job;
+LTXI_FN void ltxi_quantize_task(void *arg, int32_t index)
+{
+    const ltxi_rows_job *j = (const ltxi_rows_job *)arg;
+    int32_t r = (int32_t)((int64_t)j->x->rows * index / j->parts), end = (int32_t)((int64_t)j->x->rows * (index + 1) / j->parts);
+    for (; r < end; r++) j->m->k->quantize_row(j->x, r, j->cols, ltxi_acts_group(j->x->kind, j->cols));
+}
+/* Activations as a kind of formats wants them; nothing to do if they are that already. */
+LTXI_FN void ltxi_prepare(const ltxi_machine *m, ltxi_acts *x, int32_t rows, int32_t kind, int32_t cols)
+{
+    ltxi_rows_job j;
+    if (x->kind == kind) return;
+    x->kind = kind; x->rows = rows;
+    x->planes = kind == LTXI_ACTS_ROW ? x->most_planes : 1;
+    j.m = m; j.x = x; j.cols = cols;
+    j.parts = (int64_t)rows * cols < 65536 ? 1 : ltxi_min(m->threads, rows);
+    ltxi_parallel(&m->pool, ltxi_quantize_task, &j, j.parts);
+}
+/* Products that want the same kind of activations, cut into as many tasks as there are threads if that is worth the hand-over. */
+LTXI_FN void ltxi_multiply_kind(ltxi_machine *m, const ltxi_acts *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
 {
     ltxi_product p;
     double work = 0;
@@ -2127,28 +2677,30 @@ LTXI_FN void ltxi_multiply(ltxi_machine *m, const ltxi_acts *x, int32_t rows, co
     p.parts = work < 131072.0 ? 1 : ltxi_min(m->threads, p.tiles);
     ltxi_parallel(&m->pool, ltxi_product_task, &p, p.parts);
 }
-/* Quantize the rows of x if one of the matrices wants it. */
-LTXI_FN void ltxi_prepare(const ltxi_machine *m, ltxi_acts *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
+/* Up to LTXI_JOBS products of the same activations, the first `rows` of `all`. */
+enum { LTXI_JOBS = 3 };
+LTXI_FN void ltxi_multiply(ltxi_machine *m, ltxi_acts *x, int32_t rows, int32_t all, const ltxi_job *jobs, int32_t n_jobs)
 {
-    int32_t j, r, b, sum, wanted = 0;
-    for (j = 0; j < n_jobs; j++) wanted |= ltxi_traits[jobs[j].trait].quantized;
-    x->rows = rows;
-    if (!wanted) return;
-    for (r = 0; r < rows; r++) for (b = 0; b < jobs[0].w->cols / LTXI_BLOCK; b++) {
-        size_t at = (size_t)b * (size_t)rows + (size_t)r;
-        x->d[at] = m->k->quantize(x->f + (size_t)r * (size_t)x->ld + b * LTXI_BLOCK, LTXI_BLOCK, (int8_t *)ltxi_acts_q(x, r, b), &sum);
-        x->off[at] = -128 * sum;
+    ltxi_job same[LTXI_JOBS];
+    int32_t kind, j, n;
+    for (kind = LTXI_ACTS_FLOAT; kind <= LTXI_ACTS_ROW; kind++) {
+        for (n = j = 0; j < n_jobs; j++) if (ltxi_traits[jobs[j].trait].acts == kind) same[n++] = jobs[j];
+        if (n == 0) continue;
+        if (kind != LTXI_ACTS_FLOAT) ltxi_prepare(m, x, all, kind, jobs[0].w->cols);
+        ltxi_multiply_kind(m, x, rows, same, n);
     }
 }
-LTXI_FN void ltxi_acts_place(ltxi_arena *a, ltxi_acts *x, int32_t rows, int32_t cols)
+LTXI_FN void ltxi_acts_set(ltxi_acts *x, const float *f) { x->f = f; x->kind = LTXI_ACTS_FLOAT; x->planes = 1; } /* nothing is quantized yet */
+LTXI_FN void ltxi_acts_place(ltxi_arena *a, ltxi_acts *x, int32_t rows, int32_t cols, int32_t planes)
 {
     size_t n, r = (size_t)rows;
-    x->ld = ltxi_round_up(cols, LTXI_CHUNK_COLS);
+    x->ld = ltxi_round_up(cols, LTXI_DEEP);
+    x->most_planes = planes;
     n = ltxi_mul(r, (size_t)x->ld);
-    x->f = NULL;
-    x->q = (int8_t *)ltxi_take(a, n, 1);
+    ltxi_acts_set(x, NULL);
+    x->q = (int8_t *)ltxi_take(a, n, (size_t)planes);
     x->d = (float *)ltxi_take(a, n / LTXI_BLOCK, 4);
-    x->off = (int32_t *)ltxi_take(a, n / LTXI_BLOCK, 4);
+    x->off = (int32_t *)ltxi_take(a, n / LTXI_BLOCK, (size_t)(4 * planes));
 }
 
 /* ==== >>cache =============================================================================================
@@ -2194,8 +2746,7 @@ LTXI_FN void ltxi_cache_place(ltxi_arena *a, const ltxi_kv *kv, ltxi_cache *c)
 /* kv->dim floats of one head to the cache's format in out; returns the scale (int8). */
 LTXI_FN float ltxi_kv_encode(const ltxi_kernels *k, const ltxi_kv *kv, const float *x, uint8_t *out)
 {
-    int32_t sum;
-    if (kv->kind == LTX_KV_I8) return k->quantize(x, kv->dim, (int8_t *)out, &sum);
+    if (kv->kind == LTX_KV_I8) return k->quantize(x, kv->dim, (int8_t *)out);
     if (kv->kind == LTX_KV_F16) k->halve(x, kv->dim, out);
     else memcpy(out, x, (size_t)kv->dim * 4);
     return 1.0f;
@@ -2513,6 +3064,7 @@ LTXI_FN ltx_result ltxi_check_mat(const ltx_log *log, int32_t layer, const char 
     if (w->rows < 1 || w->rows > LTX_MAX_DIM || (rows >= 0 && w->rows != rows)) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("rows differ"), rows, w->rows);
     if (w->cols < 1 || w->cols > LTX_MAX_DIM || (cols >= 0 && w->cols != cols)) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("cols differ"), cols, w->cols);
     if (w->cols % ltxi_traits[t].block != 0) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("cols are no multiple of the format's block"), ltxi_traits[t].block, w->cols);
+    if (ltxi_traits[t].acts == LTXI_ACTS_ROW && w->cols > LTXI_MAX_ROW_COLS) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("too many cols for this format"), LTXI_MAX_ROW_COLS, w->cols);
     return LTX_OK;
 }
 LTXI_FN ltx_result ltxi_check_layer(const ltx_log *log, const ltx_model *m, int32_t i)
@@ -2684,12 +3236,14 @@ LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
     if (d->logits_rows == 0) d->logits_rows = 1;
     if (d->kv == LTX_KV_AUTO) d->kv = LTX_KV_F16;
     if (d->threads == 0) d->threads = 1;
+    if (d->act_bits == 0) d->act_bits = 8;
     ltxi_draft_defaults(&d->draft, d->draft_max);
     if ((r = ltxi_range(log, "ctx", 1, d->ctx, LTX_MAX_TOKENS)) != LTX_OK || (r = ltxi_range(log, "rows", 1, d->rows, 65536)) != LTX_OK
         || (r = ltxi_range(log, "logits_rows", 1, d->logits_rows, d->rows)) != LTX_OK || (r = ltxi_range(log, "kv", LTX_KV_F32, d->kv, LTX_KV_I8)) != LTX_OK
         || (r = ltxi_range(log, "window", 0, d->window, LTX_MAX_TOKENS)) != LTX_OK
         || (r = ltxi_range(log, "sinks", 0, d->sinks, d->window > 0 ? LTX_MAX_TOKENS : 0)) != LTX_OK
         || (r = ltxi_range(log, "draft_max", 0, d->draft_max, ltxi_min(LTXI_DRAFTS, d->rows - 1))) != LTX_OK
+        || (r = ltxi_range(log, "act_bits", 8, d->act_bits, 16)) != LTX_OK || (r = ltxi_range(log, "act_bits", 0, d->act_bits % 8, 0)) != LTX_OK
         || (r = ltxi_range(log, "threads", 1, d->threads, 1024)) != LTX_OK || (r = ltxi_range(log, "isa", 0, d->isa, LTX_ISA_COUNT - 1)) != LTX_OK) return r;
     return LTX_OK;
 }
@@ -2718,7 +3272,7 @@ LTXI_FN void ltxi_session_shape(ltx_session *s)
     int32_t widest = ltxi_max(m->dim, m->n_heads * m->head_dim), i;
     ltxi_kv *kv = &s->kv;
     for (i = 0; i < m->n_layers; i++) if (ltxi_has_ffn(&m->layers[i])) widest = ltxi_max(widest, m->layers[i].w_up.rows);
-    s->ld = ltxi_round_up(widest, LTXI_CHUNK_COLS);
+    s->ld = ltxi_round_up(widest, LTXI_DEEP);
     s->q_ld = m->n_heads * m->head_dim;
     s->kv_ld = m->n_kv_heads * m->head_dim;
     s->angle_ld = ltxi_round_up(m->rope_dims, 16);
@@ -2759,7 +3313,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->storage = (int16_t *)ltxi_take(state, (size_t)s->n_caches, 2);
     s->caches = (ltxi_cache *)ltxi_take(state, (size_t)s->n_storage, sizeof *s->caches);
     s->full = (ltx_step *)ltxi_take(state, (size_t)s->model.n_layers, sizeof *s->full);
-    s->short_rows = (uint8_t *)ltxi_take(state, (size_t)s->model.n_draft_ids, ltx_row_bytes(ltxi_head_of(&s->model)->type, s->model.dim));
+    s->short_rows = (uint8_t *)ltxi_take(state, ltx_mat_bytes(ltxi_head_of(&s->model)->type, s->model.n_draft_ids, s->model.dim), 1);
     for (i = 0; i < s->n_storage; i++) ltxi_cache_place(cache, &s->kv, cache->base != NULL ? &s->caches[i] : &none);
     s->xn = (float *)ltxi_take(scratch, x, 4);
     s->att = (float *)ltxi_take(scratch, x, 4);
@@ -2777,7 +3331,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->entry = (int32_t *)ltxi_take(scratch, r, 4);
     s->map = (int32_t *)ltxi_take(scratch, r, 4);
     s->depths = (int32_t *)ltxi_take(scratch, r, 4);
-    ltxi_acts_place(scratch, &s->acts, d->rows, s->ld);
+    ltxi_acts_place(scratch, &s->acts, d->rows, s->ld, d->act_bits / 8);
     s->attn_area = ltxi_attention_area(&s->kv, d->rows, s->model.n_heads / s->model.n_kv_heads);
     s->attn = (float *)ltxi_take(scratch, ltxi_mul((size_t)d->threads, s->attn_area), 4);
 }
@@ -2888,9 +3442,8 @@ LTXI_FN void ltxi_plan_resolve(ltx_session *s, ltx_plan *p)
 LTXI_FN void ltxi_session_start(ltx_session *s)
 {
     int32_t i, next = 0;
-    size_t bytes = ltx_row_bytes(ltxi_head_of(&s->model)->type, s->model.dim);
     s->draft_head = *ltxi_head_of(&s->model);
-    for (i = 0; i < s->model.n_draft_ids; i++) memcpy(s->short_rows + (size_t)i * bytes, (const uint8_t *)s->draft_head.data + (size_t)ltxi_draft_id(&s->model, i) * bytes, bytes);
+    for (i = 0; i < s->model.n_draft_ids; i++) ltxi_copy_row(&s->draft_head, ltxi_draft_id(&s->model, i), s->short_rows, i);
     if (s->model.n_draft_ids > 0) { s->draft_head.data = s->short_rows; s->draft_head.rows = s->model.n_draft_ids; }
     for (i = 0; i < s->n_caches; i++) s->storage[i] = -1;
     for (i = 0; i < s->desc.plan.count; i++) if (s->desc.plan.steps[i].run & LTX_ATTN) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
@@ -2973,7 +3526,7 @@ LTXI_FN ltxi_row *ltxi_add_row(ltx_session *s, int32_t token, const float *embed
     s->high = ltxi_max(s->high, s->position);
     s->stats.tokens++;
     if (embed != NULL) memcpy(ltxi_hidden(s, r), embed, (size_t)m->dim * 4);
-    else ltx_dequantize(m->embed.type, (const uint8_t *)m->embed.data + (size_t)token * ltx_row_bytes(m->embed.type, m->dim), m->dim, ltxi_hidden(s, r));
+    else ltxi_mat_row(&m->embed, token, ltxi_hidden(s, r));
     ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, r->position, ltxi_angles(s, r, 0));
     if (s->kv.sinks > 0) ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, ltxi_min(r->position, s->kv.sinks + s->kv.window - 1), ltxi_angles(s, r, 1));
     return r;
@@ -2998,9 +3551,8 @@ LTXI_FN void ltxi_norm_rows(ltx_session *s, const ltx_mat *norm, const int32_t *
 /* Products of activations, which are quantized first if a matrix wants that. */
 LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
 {
-    s->acts.f = x;
-    ltxi_prepare(&s->m, &s->acts, rows, jobs, n_jobs);
-    ltxi_multiply(&s->m, &s->acts, rows, jobs, n_jobs);
+    ltxi_acts_set(&s->acts, x);
+    ltxi_multiply(&s->m, &s->acts, rows, rows, jobs, n_jobs);
 }
 LTXI_FN void ltxi_add_branch(ltx_session *s, const int32_t *idx, int32_t n, float scale) /* hidden += scale y */
 {
@@ -3066,10 +3618,9 @@ LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int
     jobs[0] = ltxi_job_of(&l->wk, &l->bk, s->k, s->kv_ld);
     jobs[1] = ltxi_job_of(&l->wv, &l->bv, s->v, s->kv_ld);
     jobs[2] = ltxi_job_of(&l->wq, &l->bq, s->q, s->q_ld);
-    s->acts.f = s->xn;
-    ltxi_prepare(&s->m, &s->acts, n, jobs, 3);
-    ltxi_multiply(&s->m, &s->acts, n, jobs, full == n ? 3 : 2);
-    if (full < n && full > 0) ltxi_multiply(&s->m, &s->acts, full, &jobs[2], 1);
+    ltxi_acts_set(&s->acts, s->xn);
+    ltxi_multiply(&s->m, &s->acts, n, n, jobs, full == n ? 3 : 2);
+    if (full < n && full > 0) ltxi_multiply(&s->m, &s->acts, full, n, &jobs[2], 1);
     for (i = 0; i < n; i++) ltxi_finish_row(s, l, &s->rows[idx[i]], i, i < full);
     ltxi_append_rows(s, c, idx, full, n);
     s->stats.fill_rows += (uint64_t)(n - full);
@@ -3656,7 +4207,7 @@ LTXI_FN void ltxi_read_entry(ltxi_cursor *c, ltx_gguf_tensor *t) /* a line of th
 }
 LTXI_FN void ltxi_read_tensor(ltxi_cursor *c, const ltx_gguf *g, ltx_gguf_tensor *t) /* the same, checked, offset in the image */
 {
-    uint64_t elements = 1, bits = (uint64_t)c->size * 8;
+    uint64_t elements = 1, rows, bits = (uint64_t)c->size * 8;
     int32_t i, trait;
     ltxi_read_entry(c, t);
     for (i = 0; i < 4; i++) {
@@ -3668,7 +4219,9 @@ LTXI_FN void ltxi_read_tensor(ltxi_cursor *c, const ltx_gguf *g, ltx_gguf_tensor
     t->offset += g->data_start;
     if (trait < 0) return;
     if (t->dims[0] % (uint64_t)ltxi_traits[trait].block != 0) { c->bad = 1; return; }
-    t->bytes = elements / (uint64_t)ltxi_traits[trait].block * (uint64_t)ltxi_traits[trait].bytes;
+    rows = elements / t->dims[0];
+    rows = (rows + (uint64_t)ltxi_traits[trait].group - 1) / (uint64_t)ltxi_traits[trait].group * (uint64_t)ltxi_traits[trait].group;
+    t->bytes = rows * (t->dims[0] / (uint64_t)ltxi_traits[trait].block * (uint64_t)ltxi_traits[trait].bytes + (uint64_t)ltxi_traits[trait].extra);
     if (t->bytes > c->size - t->offset) c->bad = 1;
 }
 LTXI_FN int ltxi_text_is(const char *s, size_t len, const char *want) { return len == ltxi_strlen(want) && ltxi_same(s, want, len); }
@@ -4231,7 +4784,7 @@ LTX_API ltx_result ltx_matmul_need(const ltx_mat *w, int32_t m, ltx_need *out)
     ltxi_arena a = { NULL, 0 };
     ltxi_acts x;
     if (w == NULL || out == NULL || m < 1 || ltxi_check_mat(NULL, -1, "w", w, -1, -1, 0) != LTX_OK) return LTX_E_ARG;
-    ltxi_acts_place(&a, &x, m, w->cols);
+    ltxi_acts_place(&a, &x, m, w->cols, 1);
     ltxi_take(&a, (size_t)m, ltxi_mul((size_t)x.ld, 4));
     return ltxi_need_of(&a, out);
 }
@@ -4253,13 +4806,12 @@ LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int
     machine.k = ltxi_kernels_of(isa, &table);
     if (machine.k == NULL) return LTX_E_ABSENT;
     a.base = (uint8_t *)work.ptr; a.used = 0;
-    ltxi_acts_place(&a, &acts, m, w->cols);
+    ltxi_acts_place(&a, &acts, m, w->cols, 1);
     rows = (float *)ltxi_take(&a, (size_t)m, (size_t)acts.ld * 4);
     for (i = 0; i < m; i++) memcpy(rows + (size_t)i * (size_t)acts.ld, x + (size_t)i * (size_t)w->cols, (size_t)w->cols * 4);
-    acts.f = rows;
+    ltxi_acts_set(&acts, rows);
     job = ltxi_job_of(w, NULL, y, w->rows);
-    ltxi_prepare(&machine, &acts, m, &job, 1);
-    ltxi_multiply(&machine, &acts, m, &job, 1);
+    ltxi_multiply(&machine, &acts, m, m, &job, 1);
     return LTX_OK;
 }
 LTX_API ltx_result ltx_map(int32_t isa, ltx_fn f, const float *x, int32_t n, float *y)

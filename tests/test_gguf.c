@@ -267,7 +267,7 @@ static const patch patches[] = {
     {"token_embd.weight", 0, 4, 5, LTX_E_MODEL, "GGUF"}, {"token_embd.weight", 0, 4, 0xffffffffu, LTX_E_MODEL, "GGUF"}, {"token_embd.weight", 4, 8, 0, LTX_E_MODEL, "token_embd.weight"},
     {"token_embd.weight", 4, 8, UINT64_C(1) << 33, LTX_E_MODEL, "token_embd.weight"}, {"token_embd.weight", 12, 8, UINT64_MAX, LTX_E_MODEL, "token_embd.weight"},
     {"token_embd.weight", 12, 8, UINT64_C(1) << 59, LTX_E_MODEL, "token_embd.weight"}, {"token_embd.weight", 12, 8, 13, LTX_E_MODEL, "head"},
-    {"token_embd.weight", 20, 4, 12, LTX_E_ABSENT, "token_embd.weight"}, {"token_embd.weight", 20, 4, 0x10001u, LTX_E_ABSENT, "token_embd.weight"},
+    {"token_embd.weight", 20, 4, 99, LTX_E_ABSENT, "token_embd.weight"}, {"token_embd.weight", 20, 4, 0x10001u, LTX_E_ABSENT, "token_embd.weight"},
     {"token_embd.weight", 24, 8, 1, LTX_E_MODEL, "token_embd.weight"}, {"token_embd.weight", 24, 8, UINT64_MAX - 31, LTX_E_MODEL, "token_embd.weight"},
     {"token_embd.weight", 24, 8, 1 << 20, LTX_E_MODEL, "token_embd.weight"}, {"output_norm.weight", 12, 4, LTX_F16, LTX_E_MODEL, "out_norm"},
     {"blk.1.attn_k.weight", 12, 8, 15, LTX_E_MODEL, "wk"}, {"blk.1.attn_", 0, 1, 'x', LTX_E_ABSENT, "blk.1.attn_xorm.weight"},
