@@ -1163,7 +1163,7 @@ LTXI_FN float ltxi_fit_r4(const float *x, float step, uint8_t *q)
 }
 LTXI_FN void ltxi_encode_r4(const float *x, int32_t n, int32_t lane, uint8_t *group)
 {
-    float s = ltxi_abs(ltxi_largest(x, n)) / (8.0f * LTXI_R4_STEPS), best, error;
+    float s = ltxi_abs(ltxi_largest(x, n)) / (8.0f * (float)LTXI_R4_STEPS), best, error;
     uint8_t q[LTXI_BLOCK], t[LTXI_BLOCK], *extra = group + ltxi_extra(LTX_R4, n);
     int32_t b, i, g, middle, chosen;
     for (b = 0; b < n / LTXI_BLOCK; b++, x += LTXI_BLOCK) { /* the largest of a block is to become -8 steps, or nearly */
