@@ -1823,7 +1823,8 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
      prep              what isum8 wants of the eight vectors besides themselves
      isum8 isum4       sum of a block: of signed bytes; of nibbles, stored with 8 added. `off` is that of the activations
      raw               sum of half a block, four vectors, of numbers 0..63
-     ahead             prefetch a share of the weights that come later  */
+     touch ahead       prefetch a line; a share of the weights that come later  */
+enum { LTXI_AHEAD = 16384 };
 #define LTXI_NIBBLES(S) \
 LTXI_I_##S void ltxi_##S##_split(const ltxi_##S##_w *a, ltxi_##S##_w *t) \
 { \
@@ -1834,7 +1835,8 @@ LTXI_I_##S void ltxi_##S##_split(const ltxi_##S##_w *a, ltxi_##S##_w *t) \
 } \
 LTXI_I_##S void ltxi_##S##_quads(const uint8_t *p, ltxi_##S##_w *t) /* four vectors that lie as they are wanted */ \
 { \
-    t[0] = ltxi_##S##_wld(p); t[1] = ltxi_##S##_wld(p + 64); t[2] = ltxi_##S##_wld(p + 128); t[3] = ltxi_##S##_wld(p + 192); \
+    ltxi_##S##_touch(p + LTXI_AHEAD); t[0] = ltxi_##S##_wld(p); ltxi_##S##_touch(p + LTXI_AHEAD + 64); t[1] = ltxi_##S##_wld(p + 64); \
+    ltxi_##S##_touch(p + LTXI_AHEAD + 128); t[2] = ltxi_##S##_wld(p + 128); ltxi_##S##_touch(p + LTXI_AHEAD + 192); t[3] = ltxi_##S##_wld(p + 192); \
 }
 /* how a block of each format becomes eight vectors t, and its scales d */
 #define LTXI_LOAD_q8_0(S) ltxi_##S##_rows32(w + (size_t)b * LTXI_Q8_BYTES + 2, ld, t); ltxi_##S##_prep(t, u); d = ltxi_##S##_halves(w + (size_t)b * LTXI_Q8_BYTES, ld, 0); \
@@ -2086,12 +2088,13 @@ LTXI_I_avx2 void ltxi_avx2_rows16(const uint8_t *w, size_t ld, ltxi_avx2_w *t)
 /* Tiles lie one after the other in memory, but within a tile sixteen rows are read side by side, which no hardware prefetcher follows
    well: so a block of this tile asks, in order of addresses, for its share of what comes two tiles later. Past the end of the weights that
    does no harm. Into the second cache: the first can wait for too few lines at a time. */
+LTXI_I_avx2 void ltxi_avx2_touch(const uint8_t *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 LTXI_I_avx2 void ltxi_avx2_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes)
 {
-    const char *p = (const char *)w + 2 * LTXI_LANES * ld + (size_t)b * LTXI_LANES * (size_t)bytes;
-    _mm_prefetch(p, _MM_HINT_T1); _mm_prefetch(p + 64, _MM_HINT_T1); _mm_prefetch(p + 128, _MM_HINT_T1); _mm_prefetch(p + 192, _MM_HINT_T1); _mm_prefetch(p + 256, _MM_HINT_T1);
+    const uint8_t *p = w + 2 * LTXI_LANES * ld + (size_t)b * LTXI_LANES * (size_t)bytes;
+    ltxi_avx2_touch(p); ltxi_avx2_touch(p + 64); ltxi_avx2_touch(p + 128); ltxi_avx2_touch(p + 192); ltxi_avx2_touch(p + 256);
     if (bytes <= 20) return;
-    _mm_prefetch(p + 320, _MM_HINT_T1); _mm_prefetch(p + 384, _MM_HINT_T1); _mm_prefetch(p + 448, _MM_HINT_T1); _mm_prefetch(p + 512, _MM_HINT_T1);
+    ltxi_avx2_touch(p + 320); ltxi_avx2_touch(p + 384); ltxi_avx2_touch(p + 448); ltxi_avx2_touch(p + 512);
 }
 typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four int8 activations, broadcast straight from memory */
 #define LTXI_Q(k) _mm256_set1_epi32(((const ltxi_word *)(const void *)q)[k])
@@ -2261,6 +2264,7 @@ LTXI_I_avx512 void ltxi_avx512_rows16(const uint8_t *w, size_t ld, __m512i *t)
 {
     ltxi_avx512_exchange(ltxi_avx512_four(w, ld), ltxi_avx512_four(w + ld, ld), ltxi_avx512_four(w + 2 * ld, ld), ltxi_avx512_four(w + 3 * ld, ld), t);
 }
+LTXI_I_avx512 void ltxi_avx512_touch(const uint8_t *p) { ltxi_avx2_touch(p); }
 LTXI_I_avx512 void ltxi_avx512_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes) { ltxi_avx2_ahead(w, ld, b, bytes); }
 LTXI_I_avx512 void ltxi_avx512_prep(__m512i *t, __m512i *u)
 {
