@@ -122,7 +122,8 @@
    LTX_API                 your own linkage or export attribute
    LTX_NO_GGUF             leave out the GGUF reader and the tokenizer
    LTX_NO_SPECULATION      leave out self-speculation (ltx_decode then makes one token a call)
-   LTX_NO_X86              leave out the AVX2 and AVX-512 kernels
+   LTX_NO_X86              leave out the AVX2, AVX-512 and AMX kernels
+   LTX_NO_AMX              leave out the AMX kernels, which ask Linux for permission to use tile registers
    LTX_NO_OPENMP           no OpenMP even if the compiler has it switched on
    LTX_NO_STRINGS          no explaining texts in log events (names and numbers stay), no names of results, formats and sets
    LTX_ALLOW_FAST_MATH     accept -ffast-math and flushed denormals, giving up the promise of same bits and LTX_E_NAN   */
@@ -373,6 +374,7 @@ typedef struct ltx_draft {
 /* ---- sessions ------------------------------------------------------------------------------------------- */
 
 typedef enum ltx_isa { LTX_ISA_AUTO = 0, LTX_ISA_SCALAR, LTX_ISA_AVX2, LTX_ISA_AVX512, /* with VNNI */
+                       LTX_ISA_AMX, /* int8 tiles, beside AVX-512 */
                        LTX_ISA_COUNT } ltx_isa;
 /* Bit (1u << isa) is set for each set that is compiled in and usable on this processor and operating system. */
 LTX_API uint32_t ltx_isa_mask(void);
@@ -671,6 +673,9 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 #define LTXI_X86 1
 #include <cpuid.h>
 #include <immintrin.h>
+#if defined(__x86_64__) && defined(__linux__) && !defined(LTX_NO_AMX) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define LTXI_AMX 1
+#endif
 #endif
 
 LTXI_FN uint32_t ltxi_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
@@ -1825,6 +1830,19 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
      raw               sum of half a block, four vectors, of numbers 0..63
      touch ahead       prefetch a line; a share of the weights that come later  */
 enum { LTXI_AHEAD = 16384 };
+/* A set may have a matrix unit D beside its lanes S: `few` says that it took a tile of few rows another way, `begin` and `end` stand around a tile, `multiply`
+   gets all sums of a block at once, from which isum8, isum4 and raw of that set then take theirs, `deep` does a whole tile of R8 or R4. LTXI_NO_UNIT is for
+   sets that have none. */
+#define LTXI_NO_UNIT(S) \
+typedef int ltxi_##S##_dots; \
+LTXI_I_##S void ltxi_##S##_begin(int32_t rows, int32_t count) { (void)rows; (void)count; } \
+LTXI_I_##S void ltxi_##S##_end(void) { } \
+LTXI_I_##S void ltxi_##S##_multiply(ltxi_##S##_dots *dots, const ltxi_##S##_w *t, int32_t count, const int8_t *q, int32_t rows) { (void)t; (void)count; (void)q; (void)rows; *dots = 0; } \
+LTXI_I_##S int ltxi_##S##_deep(int32_t type, const uint8_t *w, const ltxi_acts *x, int32_t row, int32_t n, int32_t cols, float *out) \
+{ \
+    (void)type; (void)w; (void)x; (void)row; (void)n; (void)cols; (void)out; \
+    return 0; \
+}
 #define LTXI_NIBBLES(S) \
 LTXI_I_##S void ltxi_##S##_split(const ltxi_##S##_w *a, ltxi_##S##_w *t) \
 { \
@@ -1855,7 +1873,8 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     ltxi_##D##_dots dots; \
     int32_t b, m; \
     (void)extra; (void)ld; (void)u; \
-    if (rows == 1 && ltxi_##D##_one(type, w, ld, x, row, cols, out)) return; \
+    if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
+    ltxi_##D##_begin(rows, 8); \
     memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
     for (b = 0; b < cols / LTXI_BLOCK; b++) { \
         const int8_t *q = ltxi_acts_q(x, row, b); \
@@ -1867,6 +1886,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
         for (m = 0; m < rows; m++, q += LTXI_DEEP, o += LTXI_LANES) \
             ltxi_##S##_st(o, ltxi_##S##_fma(ltxi_##S##_cvt(ltxi_##D##_##add(&dots, m, t, u, q, off + m)), ltxi_##S##_mul(d, ltxi_##S##_set1(dx[m])), ltxi_##S##_ld(o))); \
     } \
+    ltxi_##D##_end(); \
 }
 #define LTXI_TILE_ROW(S, D, name, type, add, from) \
 LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
@@ -1876,6 +1896,12 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     ltxi_##D##_dots dots; \
     int32_t b, m, n = rows * x->planes; \
     (void)ld; (void)u; \
+    if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
+    if (ltxi_##D##_deep(type, w, x, row * x->planes, n, cols, out)) { \
+        ltxi_##S##_finish(out, x, row, rows, type == LTX_R4 ? extra + cols / LTXI_BLOCK * LTXI_GROUP : extra); \
+        return; \
+    } \
+    ltxi_##D##_begin(n, 8); \
     memset(out, 0, (size_t)n * LTXI_LANES * 4); \
     for (b = 0; b < cols / LTXI_BLOCK; b++) { \
         const int8_t *q = ltxi_acts_q(x, row * x->planes, b); \
@@ -1891,6 +1917,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
             ltxi_##S##_wst(o, ltxi_##S##_wadd(ltxi_##S##_wld(o), type == LTX_R4 ? ltxi_##S##_wmul(s, g) : s)); \
         } \
     } \
+    ltxi_##D##_end(); \
     ltxi_##S##_finish(out, x, row, rows, type == LTX_R4 ? extra + cols / LTXI_BLOCK * LTXI_GROUP : extra); \
 }
 
@@ -1974,6 +2001,8 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     ltxi_##D##_dots dots; \
     int32_t isum[LTXI_TILE * LTXI_LANES], b, j, m; \
     size_t stride = (size_t)x->rows; \
+    if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
+    ltxi_##D##_begin(rows, type == LTX_Q6_K ? 4 : 8); \
     memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
     for (b = 0; b < cols / LTXI_SUPER; b++) { \
         const uint8_t *p = w + (size_t)b * bytes; \
@@ -2010,6 +2039,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
             ltxi_##S##_st(o, v); \
         } \
     } \
+    ltxi_##D##_end(); \
 }
 #define LTXI_TILES(S, D) \
 LTXI_TILE_BLOCK(S, D, q8_0, LTX_Q8_0, isum8) LTXI_TILE_BLOCK(S, D, q4_0, LTX_Q4_0, isum4) LTXI_TILE_BLOCK(S, D, q8_x, LTX_Q8_X, isum8) LTXI_TILE_BLOCK(S, D, q4_x, LTX_Q4_X, isum4) \
@@ -2107,8 +2137,7 @@ LTXI_I_avx2 void ltxi_avx2_prep(const ltxi_avx2_w *t, ltxi_avx2_w *u)
     u[0].b = _mm256_abs_epi8(t[0].b); u[1].b = _mm256_abs_epi8(t[1].b); u[2].b = _mm256_abs_epi8(t[2].b); u[3].b = _mm256_abs_epi8(t[3].b);
     u[4].b = _mm256_abs_epi8(t[4].b); u[5].b = _mm256_abs_epi8(t[5].b); u[6].b = _mm256_abs_epi8(t[6].b); u[7].b = _mm256_abs_epi8(t[7].b);
 }
-typedef int ltxi_avx2_dots;
-LTXI_I_avx2 void ltxi_avx2_multiply(ltxi_avx2_dots *dots, const ltxi_avx2_w *t, int32_t count, const int8_t *q, int32_t rows) { (void)t; (void)count; (void)q; (void)rows; *dots = 0; }
+LTXI_NO_UNIT(avx2)
 #define LTXI_STEP(k, h) _mm256_madd_epi16(_mm256_maddubs_epi16(u[k].h, _mm256_sign_epi8(LTXI_Q(k), t[k].h)), one)
 #define LTXI_HALF8(h) _mm256_add_epi32(_mm256_add_epi32(_mm256_add_epi32(LTXI_STEP(0, h), LTXI_STEP(1, h)), _mm256_add_epi32(LTXI_STEP(2, h), LTXI_STEP(3, h))), \
     _mm256_add_epi32(_mm256_add_epi32(LTXI_STEP(4, h), LTXI_STEP(5, h)), _mm256_add_epi32(LTXI_STEP(6, h), LTXI_STEP(7, h))))
@@ -2195,11 +2224,12 @@ LTXI_I_##S __m256i ltxi_##S##_eight_q4(const uint8_t *w, size_t ld, const int8_t
     return _mm256_add_epi32(s, _mm256_srai_epi32(_mm256_set1_epi32(off), 4)); \
 } \
 LTXI_ONE(S, q8, LTXI_Q8_BYTES) LTXI_ONE(S, q4, LTXI_Q4_BYTES) \
-LTXI_I_##S int ltxi_##S##_one(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
+LTXI_I_##S int ltxi_##S##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
-    if (type == LTX_Q8_0) ltxi_##S##_one_q8(w, ld, x, row, cols, out); \
-    if (type == LTX_Q4_0) ltxi_##S##_one_q4(w, ld, x, row, cols, out); \
-    return type == LTX_Q8_0 || type == LTX_Q4_0; \
+    (void)same; \
+    if (rows > 1 || (type != LTX_Q8_0 && type != LTX_Q4_0)) return 0; \
+    if (type == LTX_Q8_0) ltxi_##S##_one_q8(w, ld, x, row, cols, out); else ltxi_##S##_one_q4(w, ld, x, row, cols, out); \
+    return 1; \
 }
 #define LTXI_ONE(S, name, bytes) \
 LTXI_I_##S void ltxi_##S##_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
@@ -2273,8 +2303,7 @@ LTXI_I_avx512 void ltxi_avx512_prep(__m512i *t, __m512i *u)
     t[0] = _mm512_xor_si512(t[0], flip); t[1] = _mm512_xor_si512(t[1], flip); t[2] = _mm512_xor_si512(t[2], flip); t[3] = _mm512_xor_si512(t[3], flip);
     t[4] = _mm512_xor_si512(t[4], flip); t[5] = _mm512_xor_si512(t[5], flip); t[6] = _mm512_xor_si512(t[6], flip); t[7] = _mm512_xor_si512(t[7], flip);
 }
-typedef int ltxi_avx512_dots;
-LTXI_I_avx512 void ltxi_avx512_multiply(ltxi_avx512_dots *dots, const __m512i *t, int32_t count, const int8_t *q, int32_t rows) { (void)t; (void)count; (void)q; (void)rows; *dots = 0; }
+LTXI_NO_UNIT(avx512)
 #define LTXI_STEP(c, k) _mm512_dpbusd_epi32(c, t[k], _mm512_set1_epi32(((const ltxi_word *)(const void *)q)[k]))
 LTXI_I_avx512 __m512i ltxi_avx512_raw(const ltxi_avx512_dots *dots, int32_t m, __m512i c, const __m512i *t, const int8_t *q)
 {
@@ -2302,6 +2331,140 @@ LTXI_I_avx512 __m256i ltxi_avx512_dp4(__m256i c, __m256i w, __m256i q) { return 
 LTXI_ONE_ROW(avx512, 1)
 LTXI_NIBBLES(avx512)
 LTXI_TILE_SUPERS(avx512)
+
+#ifdef LTXI_AMX
+/* ---- AMX beside AVX-512: a tile register holds sixteen rows of 64 bytes. C[row][lane] += A[row][columns] B[columns / 4][lane][4], with A the activations as they
+   lie and B the eight vectors of a block, so that B is made once for all rows. Tiles 0, 1 C, 2, 3 A, of 16 rows each; 4 C, 5 A of the rows that are left; 6 B. ---- */
+#define LTXI_T_amx __attribute__((unused, target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))) static
+#define LTXI_I_amx __attribute__((unused, always_inline, target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))) static __inline__
+#define LTXI_BARRIER __asm__ volatile("" : : : "memory") /* gcc 12 does not know that tile loads read memory */
+typedef struct ltxi_amx_dots { int32_t s[LTXI_TILE * LTXI_LANES]; } ltxi_amx_dots;
+typedef struct ltxi_tiles { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } ltxi_tiles;
+LTXI_I_amx void ltxi_amx_shape(ltxi_tiles *t, int32_t i, int32_t rows, int32_t bytes) { t->rows[i] = (uint8_t)rows; t->bytes[i] = (uint16_t)bytes; }
+LTXI_I_amx void ltxi_amx_begin(int32_t rows, int32_t count)
+{
+    ltxi_tiles t;
+    int32_t left = rows % 16 > 0 ? rows % 16 : 16;
+    memset(&t, 0, sizeof t);
+    t.palette = 1;
+    ltxi_amx_shape(&t, 0, 16, 64); ltxi_amx_shape(&t, 1, 16, 64); ltxi_amx_shape(&t, 2, 16, 4 * count); ltxi_amx_shape(&t, 3, 16, 4 * count);
+    ltxi_amx_shape(&t, 4, left, 64); ltxi_amx_shape(&t, 5, left, 4 * count); ltxi_amx_shape(&t, 6, count, 64);
+    LTXI_BARRIER;
+    _tile_loadconfig(&t);
+}
+LTXI_I_amx void ltxi_amx_end(void) { _tile_release(); }
+LTXI_I_amx void ltxi_amx_multiply(ltxi_amx_dots *dots, const __m512i *t, int32_t count, const int8_t *q, int32_t rows)
+{
+    int32_t m, *s = dots->s;
+    __m512i b[8];
+    for (m = 0; m < count; m++) b[m] = t[m];
+    LTXI_BARRIER;
+    _tile_loadd(6, b, 64);
+    for (m = 0; m + 32 <= rows; m += 32, q += 32 * LTXI_DEEP, s += 32 * LTXI_LANES) {
+        _tile_zero(0); _tile_zero(1);
+        _tile_loadd(2, q, LTXI_DEEP); _tile_dpbsud(0, 2, 6);
+        _tile_loadd(3, q + 16 * LTXI_DEEP, LTXI_DEEP); _tile_dpbsud(1, 3, 6);
+        _tile_stored(0, s, 64); _tile_stored(1, s + 16 * LTXI_LANES, 64);
+    }
+    if (m + 16 <= rows) {
+        _tile_zero(0); _tile_loadd(2, q, LTXI_DEEP); _tile_dpbsud(0, 2, 6); _tile_stored(0, s, 64);
+        m += 16; q += 16 * LTXI_DEEP; s += 16 * LTXI_LANES;
+    }
+    if (m < rows) { _tile_zero(4); _tile_loadd(5, q, LTXI_DEEP); _tile_dpbsud(4, 5, 6); _tile_stored(4, s, 64); }
+    LTXI_BARRIER;
+}
+LTXI_I_amx __m512i ltxi_amx_raw8(const ltxi_amx_dots *dots, int32_t m, const __m512i *t, const int8_t *q) { (void)t; (void)q; return _mm512_loadu_si512(dots->s + m * LTXI_LANES); }
+LTXI_I_amx __m512i ltxi_amx_raw(const ltxi_amx_dots *dots, int32_t m, __m512i c, const __m512i *t, const int8_t *q) { (void)c; return ltxi_amx_raw8(dots, m, t, q); }
+LTXI_I_amx __m512i ltxi_amx_isum8(const ltxi_amx_dots *dots, int32_t m, const __m512i *t, const __m512i *u, const int8_t *q, const int32_t *off)
+{
+    (void)u;
+    return _mm512_add_epi32(ltxi_amx_raw8(dots, m, t, q), _mm512_set1_epi32(*off));
+}
+LTXI_I_amx __m512i ltxi_amx_isum4(const ltxi_amx_dots *dots, int32_t m, const __m512i *t, const __m512i *u, const int8_t *q, const int32_t *off)
+{
+    (void)u;
+    return _mm512_add_epi32(ltxi_amx_raw8(dots, m, t, q), _mm512_srai_epi32(_mm512_set1_epi32(*off), 4));
+}
+enum { LTXI_AMX_FEW = 3 }; /* rows below which filling tiles does not pay */
+LTXI_I_amx int ltxi_amx_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+{
+    (void)type;
+    if (rows * x->planes > LTXI_AMX_FEW) return 0;
+    same(w, ld, x, row, rows, cols, out);
+    return 1;
+}
+/* R8 and R4: signed bytes, sums over all columns stay in the tiles. Tiles 0..3 C, 4 A, 5 B of 64 columns; 6 A, 7 B of the last 32 if they are odd. */
+LTXI_I_amx void ltxi_amx_widths(int32_t rows)
+{
+    ltxi_tiles t;
+    int32_t i;
+    memset(&t, 0, sizeof t);
+    t.palette = 1;
+    for (i = 0; i < 4; i++) ltxi_amx_shape(&t, i, rows, 64);
+    ltxi_amx_shape(&t, 4, rows, 64); ltxi_amx_shape(&t, 5, 16, 64); ltxi_amx_shape(&t, 6, rows, 32); ltxi_amx_shape(&t, 7, 8, 64);
+    LTXI_BARRIER;
+    _tile_loadconfig(&t);
+}
+/* The signed bytes of 64 columns (or the last 32): R8 in place, R4 as g (q - 8), by 16-bit products of its even and odd bytes. */
+LTXI_I_amx const uint8_t *ltxi_amx_bytes(int32_t type, const uint8_t *w, int32_t cols, int32_t c, uint8_t *temp)
+{
+    const uint8_t *g = w + ltxi_extra(type, cols);
+    __m512i low = _mm512_set1_epi16(255), eight = _mm512_set1_epi8(8), u[4], t[8], s, even, odd;
+    int32_t b, i;
+    if (type == LTX_R8) return w + (size_t)c * 1024;
+    for (b = 2 * c; b < ltxi_min(2 * c + 2, cols / LTXI_BLOCK); b++, temp += 512) {
+        ltxi_avx512_quads(w + (size_t)b * 256, u);
+        ltxi_avx512_split(u, t);
+        s = ltxi_avx512_wbyte(g + b * LTXI_GROUP);
+        s = _mm512_or_si512(_mm512_and_si512(s, _mm512_set1_epi32(65535)), _mm512_slli_epi32(s, 16));
+        for (i = 0; i < 8; i++) {
+            even = _mm512_sub_epi8(t[i], eight);
+            odd = _mm512_mullo_epi16(_mm512_srai_epi16(even, 8), s);
+            even = _mm512_mullo_epi16(even, s); /* its low byte is that of the even byte times s */
+            _mm512_storeu_si512(temp + i * 64, _mm512_or_si512(_mm512_and_si512(even, low), _mm512_slli_epi16(odd, 8)));
+        }
+    }
+    LTXI_BARRIER;
+    return temp - (b - 2 * c) * 512;
+}
+#define LTXI_AMX_ROWS(a, c, b) \
+    _tile_loadd(a, q, LTXI_DEEP); _tile_dpbssd(0, a, b); \
+    if (groups > 1) { _tile_loadd(a, q + 16 * LTXI_DEEP, LTXI_DEEP); _tile_dpbssd(1, a, b); } \
+    if (groups > 2) { _tile_loadd(a, q + 32 * LTXI_DEEP, LTXI_DEEP); _tile_dpbssd(2, a, b); } \
+    if (groups > 3) { _tile_loadd(a, q + 48 * LTXI_DEEP, LTXI_DEEP); _tile_dpbssd(3, a, b); }
+/* `groups` times sixteen rows, or one group of fewer */
+LTXI_I_amx void ltxi_amx_columns(int32_t type, const uint8_t *w, const ltxi_acts *x, int32_t row, int32_t groups, int32_t cols, int32_t *out)
+{
+    uint8_t temp[1024];
+    int32_t c;
+    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+    for (c = 0; c < cols / LTXI_DEEP; c++) {
+        const int8_t *q = ltxi_acts_q(x, row, 2 * c);
+        _tile_loadd(5, ltxi_amx_bytes(type, w, cols, c, temp), 64);
+        LTXI_AMX_ROWS(4, c, 5)
+    }
+    if (cols % LTXI_DEEP != 0) {
+        const int8_t *q = ltxi_acts_q(x, row, 2 * c);
+        _tile_loadd(7, ltxi_amx_bytes(type, w, cols, c, temp), 64);
+        LTXI_AMX_ROWS(6, c, 7)
+    }
+    _tile_stored(0, out, 64);
+    if (groups > 1) _tile_stored(1, out + 16 * LTXI_LANES, 64);
+    if (groups > 2) _tile_stored(2, out + 32 * LTXI_LANES, 64);
+    if (groups > 3) _tile_stored(3, out + 48 * LTXI_LANES, 64);
+}
+#undef LTXI_AMX_ROWS
+LTXI_I_amx int ltxi_amx_deep(int32_t type, const uint8_t *w, const ltxi_acts *x, int32_t row, int32_t n, int32_t cols, float *out)
+{
+    int32_t sums[LTXI_TILE * LTXI_LANES];
+    if (n >= 16) { ltxi_amx_widths(16); ltxi_amx_columns(type, w, x, row, n / 16, cols, sums); }
+    if (n % 16 > 0) { ltxi_amx_widths(n % 16); ltxi_amx_columns(type, w, x, row + n / 16 * 16, 1, cols, sums + n / 16 * 16 * LTXI_LANES); }
+    ltxi_amx_end();
+    LTXI_BARRIER;
+    memcpy(out, sums, (size_t)n * LTXI_LANES * 4);
+    return 1;
+}
+#endif /* LTXI_AMX */
 #endif /* LTXI_X86 */
 
 /* ==== >>norms =============================================================================================
@@ -2496,6 +2659,10 @@ LTXI_QUANTIZED(avx2)
 LTXI_KERNELS(avx512, 4, 4)
 LTXI_TILES(avx512, avx512)
 LTXI_QUANTIZED(avx512)
+#ifdef LTXI_AMX
+LTXI_TILES(avx512, amx)
+LTXI_QUANTIZED(amx)
+#endif
 #endif
 
 /* ---- choosing a set: asked afresh each time, so there is no global state ---- */
@@ -2506,6 +2673,19 @@ LTXI_FN uint64_t ltxi_xgetbv(void)
     __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
     return (uint64_t)d << 32 | a;
 }
+/* Does the system save tiles (bits 17 and 18), and may we use them? Linux wants to be asked once per process: arch_prctl(ARCH_REQ_XCOMP_PERM, 18). */
+LTXI_FN int ltxi_amx_allowed(uint64_t os)
+{
+#ifdef LTXI_AMX
+    long r;
+    if ((os & 0x60000u) != 0x60000u) return 0;
+    __asm__ volatile("syscall" : "=a"(r) : "a"(158L), "D"(0x1023L), "S"(18L) : "rcx", "r11", "memory");
+    return r == 0;
+#else
+    (void)os;
+    return 0;
+#endif
+}
 LTXI_FN uint32_t ltxi_x86_mask(void)
 {
     unsigned a, b, c, d, need1 = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29; /* fma osxsave avx f16c */
@@ -2515,7 +2695,7 @@ LTXI_FN uint32_t ltxi_x86_mask(void)
     os = ltxi_xgetbv(); /* does the system save ymm (bits 1, 2) and zmm, mask registers (5, 6, 7)? */
     if ((os & 6u) != 6u || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & 1u << 5)) return 0;
     if ((os & 0xe6u) != 0xe6u || (b & need512) != need512 || !(c & 1u << 11)) return 1u << LTX_ISA_AVX2;
-    return 1u << LTX_ISA_AVX2 | 1u << LTX_ISA_AVX512;
+    return 1u << LTX_ISA_AVX2 | 1u << LTX_ISA_AVX512 | ((d >> 24 & 3u) == 3u && ltxi_amx_allowed(os) ? 1u << LTX_ISA_AMX : 0u);
 }
 #endif
 LTX_API uint32_t ltx_isa_mask(void)
@@ -2524,11 +2704,14 @@ LTX_API uint32_t ltx_isa_mask(void)
 #ifdef LTXI_X86
     mask |= ltxi_x86_mask();
 #endif
+#ifdef LTX_TEST_AMX /* instructions that this processor may lack are emulated, see tests/amx.h */
+    mask |= 1u << LTX_ISA_AMX;
+#endif
     return mask;
 }
 LTX_API const char *ltx_isa_name(int32_t isa)
 {
-    static const char names[LTX_ISA_COUNT][8] = { LTXI_S("auto"), LTXI_S("scalar"), LTXI_S("avx2"), LTXI_S("avx512") };
+    static const char names[LTX_ISA_COUNT][8] = { LTXI_S("auto"), LTXI_S("scalar"), LTXI_S("avx2"), LTXI_S("avx512"), LTXI_S("amx") };
     return isa >= 0 && isa < LTX_ISA_COUNT ? names[isa] : LTXI_S("?");
 }
 LTXI_FN int32_t ltxi_isa_best(int32_t isa) /* AUTO to the best set; -1 if this machine lacks the one asked for */
@@ -2546,6 +2729,9 @@ LTXI_FN const ltxi_kernels *ltxi_kernels_of(int32_t isa, ltxi_kernels *table)
 #ifdef LTXI_X86
     if (isa == LTX_ISA_AVX2) { ltxi_avx2_kernels(table); ltxi_avx2_quantized(table); }
     if (isa == LTX_ISA_AVX512) { ltxi_avx512_kernels(table); ltxi_avx512_quantized(table); }
+#ifdef LTXI_AMX
+    if (isa == LTX_ISA_AMX) { ltxi_avx512_kernels(table); ltxi_amx_quantized(table); }
+#endif
 #endif
     return table;
 }

@@ -3,7 +3,10 @@
 
    On a machine with AMX the same tests ask the hardware whether the emulator's rules are right. */
 #define _GNU_SOURCE
+#define LTX_TEST_AMX /* the kernels are there whatever the processor says */
 #include "amx.h"
+#define LTX_IMPLEMENTATION
+#include "ltx.h"
 #include "test.h"
 
 /* Compilers that know the tiles. */
@@ -607,9 +610,44 @@ static void threads(void)
     pthread_barrier_destroy(&meet);
 }
 
+/* ==== the kernels of ltx.h ================================================================================= */
+
+/* Every quantized format, products of 1 to 70 rows, same bits as scalar code; no tile stays configured. */
+static void kernels(void)
+{
+    static const int32_t types[] = {LTX_Q8_0, LTX_Q4_0, LTX_Q8_X, LTX_Q4_X, LTX_R8, LTX_R4, LTX_Q4_K, LTX_Q5_K, LTX_Q6_K, LTX_F16};
+    static const int32_t counts[] = {1, 3, 4, 16, 17, 32, 50, 70};
+    for (int t = 0; t < (int)(sizeof types / sizeof types[0]); t++) for (int shape = 0; shape < 3; shape++) {
+        int32_t rows = shape == 0 ? 5 : shape == 1 ? 16 : 40, cols = ltx_row_bytes(types[t], 32) == 0 && types[t] != LTX_F16 ? 512 : shape == 1 ? 64 : 160;
+        float *w = malloc((size_t)(rows * cols) * 4), *x = malloc((size_t)(70 * cols) * 4), *want = malloc((size_t)(70 * rows) * 4), *got = malloc((size_t)(70 * rows) * 4);
+        void *data = malloc(ltx_mat_bytes(types[t], rows, cols));
+        ltx_mat mat = {data, types[t], rows, cols};
+        uint32_t r = (uint32_t)(t * 3 + shape + 1);
+        for (int i = 0; i < rows * cols; i++) w[i] = (float)((r = r * 1664525u + 1013904223u) >> 8) / 16777216.0f - 0.5f;
+        for (int i = 0; i < 70 * cols; i++) x[i] = (float)((r = r * 1664525u + 1013904223u) >> 8) / 8388608.0f - 1.0f;
+        CHECK_EQ(ltx_mat_encode(types[t], w, rows, cols, data), LTX_OK);
+        for (int m = 0; m < (int)(sizeof counts / sizeof counts[0]); m++) {
+            ltx_need need;
+            CHECK_EQ(ltx_matmul_need(&mat, counts[m], &need), LTX_OK);
+            test_block work = test_alloc(need.size, need.align);
+            ltx_mem mem = {work.ptr, need.size};
+            CHECK_EQ(ltx_matmul(LTX_ISA_SCALAR, &mat, x, counts[m], mem, want), LTX_OK);
+            CHECK_EQ(ltx_matmul(LTX_ISA_AMX, &mat, x, counts[m], mem, got), LTX_OK);
+            if (!CHECK(memcmp(want, got, (size_t)(counts[m] * rows) * 4) == 0)) printf("  %s, %d x %d, %d rows\n", ltx_type_name(types[t]), rows, cols, counts[m]);
+            test_free(&work);
+        }
+        free(w); free(x); free(want); free(got); free(data);
+    }
+    if (mode == AMX_EMULATED) {
+        CHECK(!amx_is_configured());
+        CHECK(amx_counts[AMX_TDPBSUD] > 0 && amx_counts[AMX_TDPBSSD] > 0);
+    }
+}
+
 int main(void)
 {
     test_begin("test_amx");
+    if ((ltx_isa_mask() & 1u << LTX_ISA_AVX512) == 0) printf("kernels of ltx.h are not run: this processor has no AVX-512\n");
     mode = amx_emulate_start(getenv("LTX_AMX_EMULATE") != NULL);
     printf("tiles: %s\n", mode == AMX_HARDWARE ? "hardware" : "emulated");
     TEST(products);
@@ -621,6 +659,7 @@ int main(void)
     TEST(misuse);
     TEST(other_faults);
     TEST(threads);
+    if ((ltx_isa_mask() & 1u << LTX_ISA_AVX512) != 0) TEST(kernels);
     return test_end();
 }
 
