@@ -6,15 +6,16 @@ WARN     = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 MODELS   = examples/models
 TESTS    = ref_self amx ops model bits memory bad gguf sampling real
 EXAMPLES = hello generate demo raw_arrays
-PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/depth
+PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/depth build/synth build/bench
 
-.PHONY: help demo test all tools models depth fuzz clean
+.PHONY: help demo test all tools models bench depth fuzz clean
 .SECONDARY:
 
 help:
 	@echo 'make demo     build and run the demo: a story at full depth, with early exits, with self-speculation'
 	@echo 'make test     build and run all tests'
 	@echo 'make all      build all examples and tools into build/'
+	@echo 'make bench    measure speed beside the limits of this machine, on models it makes itself (minutes; BENCH=--quick)'
 	@echo 'make depth    measure what depth buys (takes minutes; needs the corpora in $(SHARED)/data)'
 	@echo 'make models   make the shipped GGUF files again from the checkpoints in $(SHARED)/models'
 	@echo 'make fuzz     fuzz the GGUF reader and the tokenizer for FUZZ_SECONDS=600 each (needs clang)'
@@ -37,6 +38,10 @@ build/ltx-convert: tools/ltx-convert.c ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
 build/depth: bench/depth.c ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) -DLTX_BENCH_FLAGS='"$(CFLAGS)"' $< -o $@ -lm
+build/synth: bench/synth.c bench/synth.h examples/common.h ltx.h | build
+	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
+build/bench: bench/bench.c bench/*.h examples/common.h ltx.h | build
+	$(CC) $(WARN) $(CFLAGS) -DLTX_BENCH_FLAGS='"$(CFLAGS)"' $< -o $@ -lm -pthread
 build/%: examples/%.c examples/*.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
 
@@ -50,6 +55,11 @@ models: build/ltx-convert build/stories-train.txt
 	build/ltx-convert $(LS) --type q8_0 $(SHARED)/models/stories-ls/model.safetensors $(MODELS)/stories-ls-q8_0.gguf
 	build/ltx-convert $(LS) --type q4_0 --type-embed q8_0 $(SHARED)/models/stories-ls/model.safetensors $(MODELS)/stories-ls-q4_0.gguf
 	build/ltx-convert $(BYTES) --type q8_0 $(SHARED)/models/stories-bytes/model.safetensors $(MODELS)/stories-bytes-q8_0.gguf
+
+# Other shapes and formats: make bench BENCH='--shape 1b --types q8_0'; build/bench --help lists the rest.
+BENCH ?= --shape 135m
+bench: build/bench build/synth
+	build/bench $(BENCH) --dir build/bench-models --csv build/bench.csv --svg build/bench.svg
 
 depth: build/depth build/stories-valid.txt
 	build/depth $(MODELS)/stories-ls-q8_0.gguf build/stories-valid.txt --csv build/depth-ls.csv --svg build/depth-ls.svg --markdown
