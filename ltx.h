@@ -655,13 +655,19 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 #endif
 
 /* A loop with constant bounds whose arrays are to live in registers. */
-#if defined(__clang__)
-#define LTXI_UNROLL _Pragma("unroll")
-#elif defined(__GNUC__) && __GNUC__ >= 8
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8 /* clang does it by itself */
 #define LTXI_UNROLL _Pragma("GCC unroll 32")
 #else
 #define LTXI_UNROLL
 #endif
+
+/* Ask for a line that is wanted soon, into the second cache; a wrong address does no harm. */
+#if defined(__GNUC__)
+#define LTXI_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#else
+#define LTXI_PREFETCH(p) ((void)(p))
+#endif
+enum { LTXI_AHEAD = 16384 }; /* bytes that a stream is fetched ahead */
 
 #ifdef LTX_NO_STRINGS
 #define LTXI_S(s) ""
@@ -1829,7 +1835,6 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
      isum8 isum4       sum of a block: of signed bytes; of nibbles, stored with 8 added. `off` is that of the activations
      raw               sum of half a block, four vectors, of numbers 0..63
      touch ahead       prefetch a line; a share of the weights that come later  */
-enum { LTXI_AHEAD = 16384 };
 /* A set may have a matrix unit D beside its lanes S: `few` says that it took a tile of few rows another way, `begin` and `end` stand around a tile, `multiply`
    gets all sums of a block at once, from which isum8, isum4 and raw of that set then take theirs, `deep` does a whole tile of R8 or R4. LTXI_NO_UNIT is for
    sets that have none. */
@@ -1999,7 +2004,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     ltxi_##S##_super s; \
     ltxi_##S##_w t[8], sum, zero = ltxi_##S##_wset(0); \
     ltxi_##D##_dots dots; \
-    int32_t isum[LTXI_TILE * LTXI_LANES], b, j, m; \
+    int32_t area[(LTXI_TILE + 1) * LTXI_LANES], *isum = area + (LTXI_ALIGN - (uintptr_t)area % LTXI_ALIGN) % LTXI_ALIGN / 4, b, j, m; \
     size_t stride = (size_t)x->rows; \
     if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
     ltxi_##D##_begin(rows, type == LTX_Q6_K ? 4 : 8); \
@@ -2553,50 +2558,72 @@ LTXI_T_##S void ltxi_##S##_rope(float *x, const float *c, const float *s, int32_
     } \
 }
 
-/* ---- attention kernels, see >>attention ---- */
-#define LTXI_ATTEND(S) \
-/* out[16 p + l] = q . key l of panel p; one chain over the d elements of a key; keys [panel][d][16] */ \
-LTXI_T_##S void ltxi_##S##_scores(const float *k, const float *q, int32_t d, int32_t panels, float *out) \
+/* ---- attention kernels, see >>attention. One query or four at a time, which share the keys and values; those are widened from the cache's format
+   on their way. u sets of lanes are in flight per query. ---- */
+enum { LTXI_QUERIES = 4 };
+#define LTXI_ATTEND(S, u) \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_ldkv(const uint8_t *p, int32_t bytes) \
 { \
-    size_t step = (size_t)d * 16; \
-    int32_t p, i; \
-    for (p = 0; p + 4 <= panels; p += 4, k += 4 * step, out += 64) { \
-        ltxi_##S##_v a0 = ltxi_##S##_set1(0.0f), a1 = a0, a2 = a0, a3 = a0, x; \
-        for (i = 0; i < d; i++) { \
-            const float *ki = k + i * 16; \
-            x = ltxi_##S##_set1(q[i]); \
-            a0 = ltxi_##S##_fma(x, ltxi_##S##_ld(ki), a0); a1 = ltxi_##S##_fma(x, ltxi_##S##_ld(ki + step), a1); \
-            a2 = ltxi_##S##_fma(x, ltxi_##S##_ld(ki + 2 * step), a2); a3 = ltxi_##S##_fma(x, ltxi_##S##_ld(ki + 3 * step), a3); \
+    return bytes == 4 ? ltxi_##S##_ld((const float *)(const void *)p) : bytes == 2 ? ltxi_##S##_ldh(p) : ltxi_##S##_ldi((const int8_t *)p); \
+} \
+/* out[query][16 p + l] = q[query] . key l of panel p; one chain over the d elements of a key; keys [panel][d][16] */ \
+LTXI_I_##S void ltxi_##S##_panels(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t at, int32_t count, float *const *out) \
+{ \
+    ltxi_##S##_v s[LTXI_QUERIES * u], v[u], t; \
+    size_t step = (size_t)(d * 16 * bytes); \
+    int32_t i, j, n; \
+    LTXI_UNROLL for (j = 0; j < queries * u; j++) s[j] = ltxi_##S##_set1(0.0f); \
+    for (k += (size_t)at * step, i = 0; i < d; i++, k += 16 * bytes) { \
+        LTXI_PREFETCH(k + LTXI_AHEAD); \
+        LTXI_UNROLL for (j = 0; j < u; j++) v[j] = ltxi_##S##_ldkv(k + (j < count ? (size_t)j * step : 0), bytes); \
+        LTXI_UNROLL for (n = 0; n < queries; n++) { \
+            t = ltxi_##S##_set1(q[n][i]); \
+            LTXI_UNROLL for (j = 0; j < u; j++) s[n * u + j] = ltxi_##S##_fma(t, v[j], s[n * u + j]); \
         } \
-        ltxi_##S##_st(out, a0); ltxi_##S##_st(out + 16, a1); ltxi_##S##_st(out + 32, a2); ltxi_##S##_st(out + 48, a3); \
     } \
-    for (; p < panels; p++, k += step, out += 16) { \
-        ltxi_##S##_v a = ltxi_##S##_set1(0.0f); \
-        for (i = 0; i < d; i++) a = ltxi_##S##_fma(ltxi_##S##_set1(q[i]), ltxi_##S##_ld(k + i * 16), a); \
-        ltxi_##S##_st(out, a); \
+    LTXI_UNROLL for (n = 0; n < queries; n++) LTXI_UNROLL for (j = 0; j < u; j++) if (j < count) ltxi_##S##_st(out[n] + (at + j) * 16, s[n * u + j]); \
+} \
+LTXI_I_##S void ltxi_##S##_scores_of(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t panels, float *const *out) \
+{ \
+    int32_t p; \
+    for (p = 0; p < panels; p += u) { \
+        if (bytes == 4) ltxi_##S##_panels(k, 4, q, queries, d, p, panels - p, out); \
+        else if (bytes == 2) ltxi_##S##_panels(k, 2, q, queries, d, p, panels - p, out); \
+        else ltxi_##S##_panels(k, 1, q, queries, d, p, panels - p, out); \
     } \
 } \
-/* o += sum over n slots of p[slot] v[slot][0..d), for two queries at once; d a multiple of 16; one chain over the slots per element */ \
-LTXI_T_##S void ltxi_##S##_values(const float *v, int32_t d, int32_t n, const float *p0, const float *p1, float *o0, float *o1) \
+LTXI_T_##S void ltxi_##S##_scores(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t panels, float *const *out) \
 { \
-    int32_t i, j; \
-    for (i = 0; i < d; i += 32) { \
-        int32_t two = d - i > 16 ? 16 : 0; /* one set of lanes left: the second accumulators repeat the first */ \
-        ltxi_##S##_v a0 = ltxi_##S##_ld(o0 + i), a1 = ltxi_##S##_ld(o0 + i + two), b0 = ltxi_##S##_ld(o1 + i), b1 = ltxi_##S##_ld(o1 + i + two), x, y, w; \
-        const float *row = v + i; \
-        for (j = 0; j < n; j++, row += d) { \
-            x = ltxi_##S##_ld(row); y = ltxi_##S##_ld(row + two); \
-            w = ltxi_##S##_set1(p0[j]); a0 = ltxi_##S##_fma(w, x, a0); a1 = ltxi_##S##_fma(w, y, a1); \
-            w = ltxi_##S##_set1(p1[j]); b0 = ltxi_##S##_fma(w, x, b0); b1 = ltxi_##S##_fma(w, y, b1); \
+    if (queries == 1) ltxi_##S##_scores_of(k, bytes, q, 1, d, panels, out); else ltxi_##S##_scores_of(k, bytes, q, LTXI_QUERIES, d, panels, out); \
+} \
+/* o[query] += sum over n slots of p[query][slot] v[slot][0..d); d a multiple of 16; one chain over the slots per element */ \
+LTXI_I_##S void ltxi_##S##_slots(const uint8_t *v, int32_t bytes, int32_t d, int32_t at, int32_t n, const float *const *p, int32_t queries, float *const *o) \
+{ \
+    ltxi_##S##_v s[LTXI_QUERIES * u], x[u], t; \
+    int32_t i, j, m, left = (d - at) / 16; \
+    LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < u; j++) s[m * u + j] = ltxi_##S##_ld(o[m] + at + (j < left ? j * 16 : 0)); \
+    for (v += at * bytes, i = 0; i < n; i++, v += d * bytes) { \
+        LTXI_PREFETCH(v + LTXI_AHEAD); \
+        LTXI_UNROLL for (j = 0; j < u; j++) x[j] = ltxi_##S##_ldkv(v + (j < left ? j * 16 * bytes : 0), bytes); \
+        LTXI_UNROLL for (m = 0; m < queries; m++) { \
+            t = ltxi_##S##_set1(p[m][i]); \
+            LTXI_UNROLL for (j = 0; j < u; j++) s[m * u + j] = ltxi_##S##_fma(t, x[j], s[m * u + j]); \
         } \
-        ltxi_##S##_st(o1 + i, b0); ltxi_##S##_st(o1 + i + two, b1); \
-        ltxi_##S##_st(o0 + i, a0); ltxi_##S##_st(o0 + i + two, a1); \
+    } \
+    LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < u; j++) if (j < left) ltxi_##S##_st(o[m] + at + j * 16, s[m * u + j]); \
+} \
+LTXI_I_##S void ltxi_##S##_values_of(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o) \
+{ \
+    int32_t at; \
+    for (at = 0; at < d; at += 16 * u) { \
+        if (bytes == 4) ltxi_##S##_slots(v, 4, d, at, n, p, queries, o); \
+        else if (bytes == 2) ltxi_##S##_slots(v, 2, d, at, n, p, queries, o); \
+        else ltxi_##S##_slots(v, 1, d, at, n, p, queries, o); \
     } \
 } \
-LTXI_T_##S void ltxi_##S##_widen(const uint8_t *in, int32_t half, int32_t n, float *out) /* cache formats to float; n a multiple of 16 */ \
+LTXI_T_##S void ltxi_##S##_values(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o) \
 { \
-    int32_t i; \
-    for (i = 0; i < n; i += 16) ltxi_##S##_st(out + i, half ? ltxi_##S##_ldh(in + (size_t)i * 2) : ltxi_##S##_ldi((const int8_t *)in + i)); \
+    if (queries == 1) ltxi_##S##_values_of(v, bytes, d, n, p, 1, o); else ltxi_##S##_values_of(v, bytes, d, n, p, LTXI_QUERIES, o); \
 } \
 LTXI_T_##S void ltxi_##S##_halve(const float *x, int32_t n, uint8_t *out) /* writes a multiple of 16 */ \
 { \
@@ -2621,13 +2648,12 @@ typedef struct ltxi_kernels {
     float (*maximum)(const float *x, int32_t n);
     float (*expsum)(float *x, float max, int32_t n, float *weighted);
     void  (*rope)(float *x, const float *c, const float *s, int32_t pairs, int32_t halves);
-    void  (*scores)(const float *k, const float *q, int32_t d, int32_t panels, float *out);
-    void  (*values)(const float *v, int32_t d, int32_t n, const float *p0, const float *p1, float *o0, float *o1);
-    void  (*widen)(const uint8_t *in, int32_t half, int32_t n, float *out);
+    void  (*scores)(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t panels, float *const *out);
+    void  (*values)(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o);
     void  (*halve)(const float *x, int32_t n, uint8_t *out);
 } ltxi_kernels;
-#define LTXI_KERNELS(S, a, c) \
-    LTXI_GETPUT(S) LTXI_FUNCTIONS(S) LTXI_SINCOS(S) LTXI_QUANTIZE(S) LTXI_NORMS(S) LTXI_SOFTMAX(S) LTXI_ROPE(S) LTXI_ATTEND(S) \
+#define LTXI_KERNELS(S, a, c, u) \
+    LTXI_GETPUT(S) LTXI_FUNCTIONS(S) LTXI_SINCOS(S) LTXI_QUANTIZE(S) LTXI_NORMS(S) LTXI_SOFTMAX(S) LTXI_ROPE(S) LTXI_ATTEND(S, u) \
     LTXI_FLOAT_TILE(S, f32, ldf, 4, a, c) LTXI_FLOAT_TILE(S, f16, ldh, 2, a, c) LTXI_FLOAT_TILE(S, bf16, ldb, 2, a, c) \
     LTXI_FN void ltxi_##S##_kernels(ltxi_kernels *k) \
     { \
@@ -2635,7 +2661,7 @@ typedef struct ltxi_kernels {
         k->quantize_row = ltxi_##S##_quantize_row; \
         k->quantize = ltxi_##S##_quantize; k->map = ltxi_##S##_map; k->sincos = ltxi_##S##_sincos; k->dot = ltxi_##S##_dot; k->zero = ltxi_##S##_zero; \
         k->norm = ltxi_##S##_norm; k->axpy = ltxi_##S##_axpy; k->mulv = ltxi_##S##_mulv; k->maximum = ltxi_##S##_maximum; k->expsum = ltxi_##S##_expsum; \
-        k->rope = ltxi_##S##_rope; k->scores = ltxi_##S##_scores; k->values = ltxi_##S##_values; k->widen = ltxi_##S##_widen; k->halve = ltxi_##S##_halve; \
+        k->rope = ltxi_##S##_rope; k->scores = ltxi_##S##_scores; k->values = ltxi_##S##_values; k->halve = ltxi_##S##_halve; \
     }
 /* tiles of the quantized formats */
 #define LTXI_QUANTIZED(D) \
@@ -2645,7 +2671,7 @@ typedef struct ltxi_kernels {
         k->tile[LTXI_TR8] = ltxi_##D##_tile_r8; k->tile[LTXI_TR4] = ltxi_##D##_tile_r4; \
         k->tile[LTXI_TQ4_K] = ltxi_##D##_tile_q4_k; k->tile[LTXI_TQ5_K] = ltxi_##D##_tile_q5_k; k->tile[LTXI_TQ6_K] = ltxi_##D##_tile_q6_k; \
     }
-LTXI_KERNELS(scalar, 4, 1)
+LTXI_KERNELS(scalar, 4, 1, 1)
 LTXI_SCALAR_TILE(q8_0, ltxi_block_tile(LTX_Q8_0, w, ld, x, row, rows, cols, out)) LTXI_SCALAR_TILE(q4_0, ltxi_block_tile(LTX_Q4_0, w, ld, x, row, rows, cols, out))
 LTXI_SCALAR_TILE(q8_x, ltxi_block_tile(LTX_Q8_X, w, ld, x, row, rows, cols, out)) LTXI_SCALAR_TILE(q4_x, ltxi_block_tile(LTX_Q4_X, w, ld, x, row, rows, cols, out))
 LTXI_SCALAR_TILE(r8, ltxi_row_tile(LTX_R8, w, x, row, rows, cols, out)) LTXI_SCALAR_TILE(r4, ltxi_row_tile(LTX_R4, w, x, row, rows, cols, out))
@@ -2653,10 +2679,10 @@ LTXI_SCALAR_TILE(q4_k, ltxi_super_tile(LTX_Q4_K, w, ld, x, row, rows, cols, out)
 LTXI_SCALAR_TILE(q6_k, ltxi_super_tile(LTX_Q6_K, w, ld, x, row, rows, cols, out))
 LTXI_QUANTIZED(scalar)
 #ifdef LTXI_X86
-LTXI_KERNELS(avx2, 2, 2)
+LTXI_KERNELS(avx2, 2, 2, 1)
 LTXI_TILES(avx2, avx2)
 LTXI_QUANTIZED(avx2)
-LTXI_KERNELS(avx512, 4, 4)
+LTXI_KERNELS(avx512, 4, 4, 4)
 LTXI_TILES(avx512, avx512)
 LTXI_QUANTIZED(avx512)
 #ifdef LTXI_AMX
@@ -2808,7 +2834,7 @@ LTXI_FN void ltxi_tile_out(const ltxi_job *job, const float *out, int32_t lane, 
    all lanes the same. Formats that group rows fill up their last sixteen. */
 LTXI_FN void ltxi_tile(const ltxi_product *p, const ltxi_job *job, int32_t tile)
 {
-    float out[LTXI_TILE * LTXI_LANES];
+    float block[(LTXI_TILE + 1) * LTXI_LANES], *out = block + (LTXI_ALIGN - (uintptr_t)block % LTXI_ALIGN) % LTXI_ALIGN / 4; /* lanes do not cross cache lines */
     const ltxi_trait *trait = &ltxi_traits[job->trait];
     int32_t first = tile * LTXI_LANES, n = ltxi_min(LTXI_LANES, job->w->rows - first), small = trait->group == 1 && job->w->rows < LTXI_LANES;
     int32_t lane = small || trait->group > 1 ? 0 : LTXI_LANES - n, most = LTXI_TILE / p->x->planes, m, r;
@@ -2987,7 +3013,7 @@ LTXI_FN ltxi_seen ltxi_sees(const ltxi_kv *kv, const ltxi_cache *c, int32_t last
    Work is cut into jobs of one kv head times up to LTXI_QROWS rows, which share the reading and widening of keys and values.
    May call: platform, kernels, cache.                                                           */
 
-enum { LTXI_QROWS = 8, LTXI_CHUNK = 64 }; /* rows of a job; slots widened at a time */
+enum { LTXI_QROWS = 8, LTXI_CHUNK = 64 }; /* rows of a job; slots of keys or values at a time */
 
 typedef struct ltxi_attention {
     const ltxi_machine *m;
@@ -3008,7 +3034,7 @@ typedef struct ltxi_span { int32_t place, slot, count; } ltxi_span; /* neighbour
 LTXI_FN size_t ltxi_attention_area(const ltxi_kv *kv, int32_t rows, int32_t group) /* floats, see ltxi_attend_job */
 {
     size_t queries = (size_t)ltxi_min(rows, LTXI_QROWS) * (size_t)group;
-    return ltxi_add((size_t)LTXI_CHUNK * (size_t)kv->pad + LTXI_CHUNK, ltxi_mul(queries, (size_t)kv->slots + (size_t)kv->pad + 16));
+    return ltxi_add((size_t)(LTXI_QUERIES * LTXI_CHUNK), ltxi_mul(queries, (size_t)kv->slots + (size_t)kv->pad + 16));
 }
 LTXI_FN int32_t ltxi_spans(const ltxi_kv *kv, const ltxi_seen *seen, ltxi_span *span)
 {
@@ -3023,54 +3049,72 @@ LTXI_FN int32_t ltxi_spans(const ltxi_kv *kv, const ltxi_seen *seen, ltxi_span *
     }
     return n;
 }
-LTXI_FN const float *ltxi_widened(const ltxi_machine *m, const ltxi_kv *kv, const uint8_t *p, int32_t n, float *temp)
+/* Query `i` of a job: row r0 + i / group, head `head * group + i % group`. */
+LTXI_FN const float *ltxi_query(const ltxi_attention *a, const float *base, int32_t head, int32_t r0, int32_t i)
 {
-    if (kv->kind == LTX_KV_F32) return (const float *)(const void *)p;
-    m->k->widen(p, kv->kind == LTX_KV_F16, n, temp);
-    return temp;
+    return base + (size_t)(r0 + i / a->group) * (size_t)a->ld + (size_t)(head * a->group + i % a->group) * (size_t)a->kv->dim;
 }
-/* Scores of the queries of rows [r0, r0 + n) against a span, panel by panel, put in their places of list[query][ld]. */
-LTXI_FN void ltxi_span_scores(const ltxi_attention *a, int32_t head, int32_t r0, int32_t n, const ltxi_span *span, int32_t sinks, float *temp, float *list, size_t ld)
+/* Scores of all queries of a job against a span, panel by panel, put in their places of list[query][ld]. Four at a time; the last repeat one of them. */
+LTXI_FN void ltxi_span_scores(const ltxi_attention *a, int32_t head, int32_t r0, int32_t queries, const ltxi_span *span, int32_t sinks, float *raw, float *list, size_t ld)
 {
     const ltxi_kv *kv = a->kv;
-    int32_t end = span->slot + span->count, at, r, g;
-    float *raw = temp + LTXI_CHUNK * kv->pad;
-    const float *base = sinks && a->q_sink != NULL ? a->q_sink : a->q;
+    const float *base = sinks && a->q_sink != NULL ? a->q_sink : a->q, *q[LTXI_QUERIES];
+    int32_t end = span->slot + span->count, at, i, j;
+    float *s[LTXI_QUERIES];
     for (at = span->slot & ~15; at < end; at += LTXI_CHUNK) {
         int32_t panels = (ltxi_min(end - at, LTXI_CHUNK) + 15) / 16, lo = ltxi_max(at, span->slot), hi = ltxi_min(at + panels * 16, end);
-        const float *k = ltxi_widened(a->m, kv, ltxi_keys(kv, a->c, head, at), panels * 16 * kv->dim, temp);
-        for (r = 0; r < n; r++) for (g = 0; g < a->group; g++) {
-            const float *q = base + (size_t)(r0 + r) * (size_t)a->ld + (size_t)(head * a->group + g) * (size_t)kv->dim;
-            float *row = list + (size_t)(r * a->group + g) * ld, *s = span->place == span->slot && lo == at ? row + at : raw; /* no copy */
-            a->m->k->scores(k, q, kv->dim, panels, s);
-            if (kv->kind == LTX_KV_I8) a->m->k->mulv(s + (lo - at), a->c->ks + (size_t)head * (size_t)kv->slots + lo, 0, hi - lo);
-            if (s == raw) memcpy(row + span->place + (lo - span->slot), raw + (lo - at), (size_t)(hi - lo) * 4);
+        int direct = span->place == span->slot && lo == at; /* no copy */
+        for (i = 0; i < queries; i += LTXI_QUERIES) {
+            for (j = 0; j < LTXI_QUERIES; j++) {
+                q[j] = ltxi_query(a, base, head, r0, ltxi_min(i + j, queries - 1));
+                s[j] = direct ? list + (size_t)ltxi_min(i + j, queries - 1) * ld + at : raw + j * LTXI_CHUNK;
+            }
+            a->m->k->scores(ltxi_keys(kv, a->c, head, at), kv->bytes, q, ltxi_min(LTXI_QUERIES, queries - i), kv->dim, panels, s);
+            for (j = 0; j < ltxi_min(LTXI_QUERIES, queries - i); j++) {
+                if (kv->kind == LTX_KV_I8) a->m->k->mulv(s[j] + (lo - at), a->c->ks + (size_t)head * (size_t)kv->slots + lo, 0, hi - lo);
+                if (!direct) memcpy(list + (size_t)(i + j) * ld + span->place + (lo - span->slot), s[j] + (lo - at), (size_t)(hi - lo) * 4);
+            }
         }
     }
 }
-/* Add p * value over a span. The weights of row r for places [from, to) are at list + shift. */
-LTXI_FN void ltxi_span_values(const ltxi_attention *a, int32_t head, const ltxi_seen *row, int32_t n, const ltxi_span *span, const ltxi_seen *all, float *temp, float *list, size_t ld, float *o)
+/* Up to four queries and the places [from, to) of a chunk of slots that each of them sees. */
+typedef struct ltxi_four { int32_t count, from[LTXI_QUERIES], to[LTXI_QUERIES]; float *p[LTXI_QUERIES], *o[LTXI_QUERIES]; } ltxi_four;
+/* o += p * value for one of them, or for all (index -1), over [from, to) */
+LTXI_FN void ltxi_four_values(const ltxi_attention *a, const ltxi_four *f, int32_t index, const uint8_t *v, int32_t from, int32_t to)
+{
+    const float *p[LTXI_QUERIES];
+    float *o[LTXI_QUERIES], spare[LTX_MAX_HEAD];
+    int32_t j;
+    if (from >= to) return;
+    for (j = 0; j < LTXI_QUERIES; j++) { p[j] = f->p[index < 0 ? ltxi_min(j, f->count - 1) : index] + from; o[j] = index >= 0 ? f->o[index] : j < f->count ? f->o[j] : spare; }
+    if (index < 0 && f->count < LTXI_QUERIES) memset(spare, 0, sizeof spare);
+    a->m->k->values(v + (size_t)from * (size_t)(a->kv->pad * a->kv->bytes), a->kv->bytes, a->kv->pad, to - from, p, index < 0 ? f->count : 1, o);
+}
+/* Add p * value over a span, four queries at a time, each in order of slots: what only one of them sees before and after what all see. The weights of a row's
+   queries for places [from, to) are at list + shift. */
+LTXI_FN void ltxi_span_values(const ltxi_attention *a, int32_t head, const ltxi_seen *row, int32_t queries, const ltxi_span *span, const ltxi_seen *all, float *list, size_t ld, float *o)
 {
     const ltxi_kv *kv = a->kv;
-    int32_t end = span->slot + span->count, at, r, g, is_sink = span->place < all->sinks;
-    for (at = span->slot; at < end; at += LTXI_CHUNK) {
-        int32_t count = ltxi_min(end - at, LTXI_CHUNK);
-        const float *v = ltxi_widened(a->m, kv, ltxi_values(kv, a->c, head, at), count * kv->pad, temp);
-        for (r = 0; r < n; r++) {
-            int32_t place = span->place + at - span->slot, shift = is_sink ? row[r].first - all->first : 0;
-            int32_t from = is_sink ? 0 : ltxi_max(0, all->sinks + row[r].first - all->first - place);
-            int32_t to = ltxi_min(count, is_sink ? row[r].sinks - place : all->sinks + row[r].last + 1 - all->first - place);
-            for (g = 0; g < a->group && from < to; g += 2) {
-                float *p0 = list + (size_t)(r * a->group + g) * ld + place + shift + from, *p1 = g + 1 < a->group ? p0 + ld : p0;
-                float *o0 = o + (size_t)(r * a->group + g) * (size_t)(kv->pad + 16), *o1 = g + 1 < a->group ? o0 + kv->pad + 16 : o0;
-                if (kv->kind == LTX_KV_I8) {
-                    const float *vs = a->c->vs + (size_t)head * (size_t)kv->slots + at + from;
-                    a->m->k->mulv(p0, vs, 0, to - from);
-                    if (p1 != p0) a->m->k->mulv(p1, vs, 0, to - from);
-                }
-                a->m->k->values(v + (size_t)from * (size_t)kv->pad, kv->pad, to - from, p0, p1, o0, o1);
-            }
+    int32_t end = span->slot + span->count, at, i, j, is_sink = span->place < all->sinks, first, last;
+    ltxi_four f;
+    for (at = span->slot; at < end; at += LTXI_CHUNK) for (i = 0; i < queries; i += LTXI_QUERIES) {
+        int32_t count = ltxi_min(end - at, LTXI_CHUNK), place = span->place + at - span->slot;
+        const uint8_t *v = ltxi_values(kv, a->c, head, at);
+        f.count = ltxi_min(LTXI_QUERIES, queries - i);
+        for (first = 0, last = count, j = 0; j < f.count; j++) {
+            const ltxi_seen *r = &row[(i + j) / a->group];
+            f.from[j] = is_sink ? 0 : ltxi_max(0, all->sinks + r->first - all->first - place);
+            f.to[j] = ltxi_min(count, is_sink ? r->sinks - place : all->sinks + r->last + 1 - all->first - place);
+            f.p[j] = list + (size_t)(i + j) * ld + place + (is_sink ? r->first - all->first : 0);
+            f.o[j] = o + (size_t)(i + j) * (size_t)(kv->pad + 16);
+            if (kv->kind == LTX_KV_I8 && f.from[j] < f.to[j])
+                a->m->k->mulv(f.p[j] + f.from[j], a->c->vs + (size_t)head * (size_t)kv->slots + at + f.from[j], 0, f.to[j] - f.from[j]);
+            first = ltxi_max(first, f.from[j]);
+            last = ltxi_min(last, f.to[j]);
         }
+        for (j = 0; j < f.count; j++) ltxi_four_values(a, &f, j, v, f.from[j], ltxi_min(first, f.to[j]));
+        ltxi_four_values(a, &f, f.count > 1 ? -1 : 0, v, first, last);
+        for (j = 0; j < f.count; j++) ltxi_four_values(a, &f, j, v, ltxi_max(ltxi_max(last, first), f.from[j]), f.to[j]);
     }
 }
 LTXI_FN void ltxi_attend_job(const ltxi_attention *a, int32_t job, float *scratch)
@@ -3079,7 +3123,7 @@ LTXI_FN void ltxi_attend_job(const ltxi_attention *a, int32_t job, float *scratc
     const ltxi_kernels *k = a->m->k;
     int32_t head = job % kv->heads, r0 = job / kv->heads * LTXI_QROWS, n = ltxi_min(LTXI_QROWS, a->rows - r0), r, g, i, n_spans;
     size_t ld = (size_t)kv->slots, queries = (size_t)n * (size_t)a->group;
-    float *temp = scratch, *list = temp + LTXI_CHUNK * kv->pad + LTXI_CHUNK, *o = list + queries * ld;
+    float *raw = scratch, *list = raw + LTXI_QUERIES * LTXI_CHUNK, *o = list + queries * ld;
     ltxi_seen row[LTXI_QROWS], all;
     ltxi_span span[3];
     for (r = 0; r < n; r++) row[r] = ltxi_sees(kv, a->c, a->entry[r0 + r]);
@@ -3088,7 +3132,7 @@ LTXI_FN void ltxi_attend_job(const ltxi_attention *a, int32_t job, float *scratc
     if (all.first > all.last) all.first = all.last + 1;
     for (r = 0; r < n; r++) row[r].first = ltxi_max(row[r].first, all.first);
     n_spans = ltxi_spans(kv, &all, span);
-    for (i = 0; i < n_spans; i++) ltxi_span_scores(a, head, r0, n, &span[i], span[i].place < all.sinks, temp, list, ld);
+    for (i = 0; i < n_spans; i++) ltxi_span_scores(a, head, r0, (int32_t)queries, &span[i], span[i].place < all.sinks, raw, list, ld);
     memset(o, 0, queries * (size_t)(kv->pad + 16) * 4);
     for (r = 0; r < n; r++) for (g = 0; g < a->group; g++) {
         size_t query = (size_t)(r * a->group + g);
@@ -3097,7 +3141,7 @@ LTXI_FN void ltxi_attend_job(const ltxi_attention *a, int32_t job, float *scratc
         if (start != p && row[r].sinks > 0) memmove(start, p, (size_t)row[r].sinks * 4); /* close the gap: the order of entries stays */
         o[query * (size_t)(kv->pad + 16) + (size_t)kv->pad] = k->expsum(start, k->maximum(start, seen), seen, NULL);
     }
-    for (i = 0; i < n_spans; i++) ltxi_span_values(a, head, row, n, &span[i], &all, temp, list, ld, o);
+    for (i = 0; i < n_spans; i++) ltxi_span_values(a, head, row, (int32_t)queries, &span[i], &all, list, ld, o);
     for (r = 0; r < n; r++) for (g = 0; g < a->group; g++) {
         float *oq = o + (size_t)(r * a->group + g) * (size_t)(kv->pad + 16);
         k->mulv(oq, NULL, 1.0f / oq[kv->pad], kv->dim);
