@@ -2558,8 +2558,7 @@ LTXI_T_##S void ltxi_##S##_rope(float *x, const float *c, const float *s, int32_
     } \
 }
 
-/* ---- attention kernels, see >>attention. One query or four at a time, which share the keys and values; those are widened from the cache's format
-   on their way. u sets of lanes are in flight per query. ---- */
+/* ---- attention kernels, see >>attention. Up to four queries share the keys and values; those are widened from the cache's format on their way. u sets of lanes are in flight per query. ---- */
 enum { LTXI_QUERIES = 4 };
 #define LTXI_ATTEND(S, u) \
 LTXI_I_##S ltxi_##S##_v ltxi_##S##_ldkv(const uint8_t *p, int32_t bytes) \
@@ -2571,10 +2570,11 @@ LTXI_I_##S void ltxi_##S##_panels(const uint8_t *k, int32_t bytes, const float *
 { \
     ltxi_##S##_v s[LTXI_QUERIES * u], v[u], t; \
     size_t step = (size_t)(d * 16 * bytes); \
+    const uint8_t *ahead = k + (size_t)at * step + LTXI_AHEAD; \
     int32_t i, j, n; \
     LTXI_UNROLL for (j = 0; j < queries * u; j++) s[j] = ltxi_##S##_set1(0.0f); \
     for (k += (size_t)at * step, i = 0; i < d; i++, k += 16 * bytes) { \
-        LTXI_PREFETCH(k + LTXI_AHEAD); \
+        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(ahead + i * u * 16 * bytes + j); \
         LTXI_UNROLL for (j = 0; j < u; j++) v[j] = ltxi_##S##_ldkv(k + (j < count ? (size_t)j * step : 0), bytes); \
         LTXI_UNROLL for (n = 0; n < queries; n++) { \
             t = ltxi_##S##_set1(q[n][i]); \
@@ -2592,10 +2592,6 @@ LTXI_I_##S void ltxi_##S##_scores_of(const uint8_t *k, int32_t bytes, const floa
         else ltxi_##S##_panels(k, 1, q, queries, d, p, panels - p, out); \
     } \
 } \
-LTXI_T_##S void ltxi_##S##_scores(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t panels, float *const *out) \
-{ \
-    if (queries == 1) ltxi_##S##_scores_of(k, bytes, q, 1, d, panels, out); else ltxi_##S##_scores_of(k, bytes, q, LTXI_QUERIES, d, panels, out); \
-} \
 /* o[query] += sum over n slots of p[query][slot] v[slot][0..d); d a multiple of 16; one chain over the slots per element */ \
 LTXI_I_##S void ltxi_##S##_slots(const uint8_t *v, int32_t bytes, int32_t d, int32_t at, int32_t n, const float *const *p, int32_t queries, float *const *o) \
 { \
@@ -2603,7 +2599,7 @@ LTXI_I_##S void ltxi_##S##_slots(const uint8_t *v, int32_t bytes, int32_t d, int
     int32_t i, j, m, left = (d - at) / 16; \
     LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < u; j++) s[m * u + j] = ltxi_##S##_ld(o[m] + at + (j < left ? j * 16 : 0)); \
     for (v += at * bytes, i = 0; i < n; i++, v += d * bytes) { \
-        LTXI_PREFETCH(v + LTXI_AHEAD); \
+        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(v + LTXI_AHEAD + j); \
         LTXI_UNROLL for (j = 0; j < u; j++) x[j] = ltxi_##S##_ldkv(v + (j < left ? j * 16 * bytes : 0), bytes); \
         LTXI_UNROLL for (m = 0; m < queries; m++) { \
             t = ltxi_##S##_set1(p[m][i]); \
@@ -2621,14 +2617,38 @@ LTXI_I_##S void ltxi_##S##_values_of(const uint8_t *v, int32_t bytes, int32_t d,
         else ltxi_##S##_slots(v, 1, d, at, n, p, queries, o); \
     } \
 } \
-LTXI_T_##S void ltxi_##S##_values(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o) \
-{ \
-    if (queries == 1) ltxi_##S##_values_of(v, bytes, d, n, p, 1, o); else ltxi_##S##_values_of(v, bytes, d, n, p, LTXI_QUERIES, o); \
-} \
 LTXI_T_##S void ltxi_##S##_halve(const float *x, int32_t n, uint8_t *out) /* writes a multiple of 16 */ \
 { \
     int32_t i; \
     for (i = 0; i < n; i += 16) ltxi_##S##_sth(out + (size_t)i * 2, ltxi_##S##_get(x + i, n - i)); \
+}
+
+/* One to four queries: together where there are registers for that, else one by one, which keeps code small. */
+#define LTXI_QUERIES_TOGETHER(S) \
+LTXI_T_##S void ltxi_##S##_scores(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t panels, float *const *out) \
+{ \
+    if (queries == 1) ltxi_##S##_scores_of(k, bytes, q, 1, d, panels, out); \
+    else if (queries == 2) ltxi_##S##_scores_of(k, bytes, q, 2, d, panels, out); \
+    else if (queries == 3) ltxi_##S##_scores_of(k, bytes, q, 3, d, panels, out); \
+    else ltxi_##S##_scores_of(k, bytes, q, 4, d, panels, out); \
+} \
+LTXI_T_##S void ltxi_##S##_values(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o) \
+{ \
+    if (queries == 1) ltxi_##S##_values_of(v, bytes, d, n, p, 1, o); \
+    else if (queries == 2) ltxi_##S##_values_of(v, bytes, d, n, p, 2, o); \
+    else if (queries == 3) ltxi_##S##_values_of(v, bytes, d, n, p, 3, o); \
+    else ltxi_##S##_values_of(v, bytes, d, n, p, 4, o); \
+}
+#define LTXI_QUERIES_ALONE(S) \
+LTXI_T_##S void ltxi_##S##_scores(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t panels, float *const *out) \
+{ \
+    int32_t i; \
+    for (i = 0; i < queries; i++) ltxi_##S##_scores_of(k, bytes, q + i, 1, d, panels, out + i); \
+} \
+LTXI_T_##S void ltxi_##S##_values(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o) \
+{ \
+    int32_t i; \
+    for (i = 0; i < queries; i++) ltxi_##S##_values_of(v, bytes, d, n, p + i, 1, o + i); \
 }
 
 /* ==== >>kernels ===========================================================================================
@@ -2652,8 +2672,8 @@ typedef struct ltxi_kernels {
     void  (*values)(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o);
     void  (*halve)(const float *x, int32_t n, uint8_t *out);
 } ltxi_kernels;
-#define LTXI_KERNELS(S, a, c, u) \
-    LTXI_GETPUT(S) LTXI_FUNCTIONS(S) LTXI_SINCOS(S) LTXI_QUANTIZE(S) LTXI_NORMS(S) LTXI_SOFTMAX(S) LTXI_ROPE(S) LTXI_ATTEND(S, u) \
+#define LTXI_KERNELS(S, a, c, u, QUERIES) \
+    LTXI_GETPUT(S) LTXI_FUNCTIONS(S) LTXI_SINCOS(S) LTXI_QUANTIZE(S) LTXI_NORMS(S) LTXI_SOFTMAX(S) LTXI_ROPE(S) LTXI_ATTEND(S, u) QUERIES(S) \
     LTXI_FLOAT_TILE(S, f32, ldf, 4, a, c) LTXI_FLOAT_TILE(S, f16, ldh, 2, a, c) LTXI_FLOAT_TILE(S, bf16, ldb, 2, a, c) \
     LTXI_FN void ltxi_##S##_kernels(ltxi_kernels *k) \
     { \
@@ -2671,7 +2691,7 @@ typedef struct ltxi_kernels {
         k->tile[LTXI_TR8] = ltxi_##D##_tile_r8; k->tile[LTXI_TR4] = ltxi_##D##_tile_r4; \
         k->tile[LTXI_TQ4_K] = ltxi_##D##_tile_q4_k; k->tile[LTXI_TQ5_K] = ltxi_##D##_tile_q5_k; k->tile[LTXI_TQ6_K] = ltxi_##D##_tile_q6_k; \
     }
-LTXI_KERNELS(scalar, 4, 1, 1)
+LTXI_KERNELS(scalar, 4, 1, 1, LTXI_QUERIES_ALONE)
 LTXI_SCALAR_TILE(q8_0, ltxi_block_tile(LTX_Q8_0, w, ld, x, row, rows, cols, out)) LTXI_SCALAR_TILE(q4_0, ltxi_block_tile(LTX_Q4_0, w, ld, x, row, rows, cols, out))
 LTXI_SCALAR_TILE(q8_x, ltxi_block_tile(LTX_Q8_X, w, ld, x, row, rows, cols, out)) LTXI_SCALAR_TILE(q4_x, ltxi_block_tile(LTX_Q4_X, w, ld, x, row, rows, cols, out))
 LTXI_SCALAR_TILE(r8, ltxi_row_tile(LTX_R8, w, x, row, rows, cols, out)) LTXI_SCALAR_TILE(r4, ltxi_row_tile(LTX_R4, w, x, row, rows, cols, out))
@@ -2679,10 +2699,10 @@ LTXI_SCALAR_TILE(q4_k, ltxi_super_tile(LTX_Q4_K, w, ld, x, row, rows, cols, out)
 LTXI_SCALAR_TILE(q6_k, ltxi_super_tile(LTX_Q6_K, w, ld, x, row, rows, cols, out))
 LTXI_QUANTIZED(scalar)
 #ifdef LTXI_X86
-LTXI_KERNELS(avx2, 2, 2, 1)
+LTXI_KERNELS(avx2, 2, 2, 1, LTXI_QUERIES_TOGETHER)
 LTXI_TILES(avx2, avx2)
 LTXI_QUANTIZED(avx2)
-LTXI_KERNELS(avx512, 4, 4, 4)
+LTXI_KERNELS(avx512, 4, 4, 4, LTXI_QUERIES_TOGETHER)
 LTXI_TILES(avx512, avx512)
 LTXI_QUANTIZED(avx512)
 #ifdef LTXI_AMX
@@ -3054,23 +3074,24 @@ LTXI_FN const float *ltxi_query(const ltxi_attention *a, const float *base, int3
 {
     return base + (size_t)(r0 + i / a->group) * (size_t)a->ld + (size_t)(head * a->group + i % a->group) * (size_t)a->kv->dim;
 }
-/* Scores of all queries of a job against a span, panel by panel, put in their places of list[query][ld]. Four at a time; the last repeat one of them. */
+/* Scores of all queries of a job against a span, panel by panel, put in their places of list[query][ld]. */
 LTXI_FN void ltxi_span_scores(const ltxi_attention *a, int32_t head, int32_t r0, int32_t queries, const ltxi_span *span, int32_t sinks, float *raw, float *list, size_t ld)
 {
     const ltxi_kv *kv = a->kv;
     const float *base = sinks && a->q_sink != NULL ? a->q_sink : a->q, *q[LTXI_QUERIES];
-    int32_t end = span->slot + span->count, at, i, j;
+    int32_t end = span->slot + span->count, at, i, j, n;
     float *s[LTXI_QUERIES];
     for (at = span->slot & ~15; at < end; at += LTXI_CHUNK) {
         int32_t panels = (ltxi_min(end - at, LTXI_CHUNK) + 15) / 16, lo = ltxi_max(at, span->slot), hi = ltxi_min(at + panels * 16, end);
         int direct = span->place == span->slot && lo == at; /* no copy */
         for (i = 0; i < queries; i += LTXI_QUERIES) {
-            for (j = 0; j < LTXI_QUERIES; j++) {
-                q[j] = ltxi_query(a, base, head, r0, ltxi_min(i + j, queries - 1));
-                s[j] = direct ? list + (size_t)ltxi_min(i + j, queries - 1) * ld + at : raw + j * LTXI_CHUNK;
+            n = ltxi_min(LTXI_QUERIES, queries - i);
+            for (j = 0; j < n; j++) {
+                q[j] = ltxi_query(a, base, head, r0, i + j);
+                s[j] = direct ? list + (size_t)(i + j) * ld + at : raw + j * LTXI_CHUNK;
             }
-            a->m->k->scores(ltxi_keys(kv, a->c, head, at), kv->bytes, q, ltxi_min(LTXI_QUERIES, queries - i), kv->dim, panels, s);
-            for (j = 0; j < ltxi_min(LTXI_QUERIES, queries - i); j++) {
+            a->m->k->scores(ltxi_keys(kv, a->c, head, at), kv->bytes, q, n, kv->dim, panels, s);
+            for (j = 0; j < n; j++) {
                 if (kv->kind == LTX_KV_I8) a->m->k->mulv(s[j] + (lo - at), a->c->ks + (size_t)head * (size_t)kv->slots + lo, 0, hi - lo);
                 if (!direct) memcpy(list + (size_t)(i + j) * ld + span->place + (lo - span->slot), s[j] + (lo - at), (size_t)(hi - lo) * 4);
             }
@@ -3083,12 +3104,10 @@ typedef struct ltxi_four { int32_t count, from[LTXI_QUERIES], to[LTXI_QUERIES]; 
 LTXI_FN void ltxi_four_values(const ltxi_attention *a, const ltxi_four *f, int32_t index, const uint8_t *v, int32_t from, int32_t to)
 {
     const float *p[LTXI_QUERIES];
-    float *o[LTXI_QUERIES], spare[LTX_MAX_HEAD];
-    int32_t j;
+    int32_t j, base = index < 0 ? 0 : index, n = index < 0 ? f->count : 1;
     if (from >= to) return;
-    for (j = 0; j < LTXI_QUERIES; j++) { p[j] = f->p[index < 0 ? ltxi_min(j, f->count - 1) : index] + from; o[j] = index >= 0 ? f->o[index] : j < f->count ? f->o[j] : spare; }
-    if (index < 0 && f->count < LTXI_QUERIES) memset(spare, 0, sizeof spare);
-    a->m->k->values(v + (size_t)from * (size_t)(a->kv->pad * a->kv->bytes), a->kv->bytes, a->kv->pad, to - from, p, index < 0 ? f->count : 1, o);
+    for (j = 0; j < n; j++) p[j] = f->p[base + j] + from;
+    a->m->k->values(v + (size_t)from * (size_t)(a->kv->pad * a->kv->bytes), a->kv->bytes, a->kv->pad, to - from, p, n, f->o + base);
 }
 /* Add p * value over a span, four queries at a time, each in order of slots: what only one of them sees before and after what all see. The weights of a row's
    queries for places [from, to) are at list + shift. */
@@ -3113,7 +3132,7 @@ LTXI_FN void ltxi_span_values(const ltxi_attention *a, int32_t head, const ltxi_
             last = ltxi_min(last, f.to[j]);
         }
         for (j = 0; j < f.count; j++) ltxi_four_values(a, &f, j, v, f.from[j], ltxi_min(first, f.to[j]));
-        ltxi_four_values(a, &f, f.count > 1 ? -1 : 0, v, first, last);
+        ltxi_four_values(a, &f, -1, v, first, last);
         for (j = 0; j < f.count; j++) ltxi_four_values(a, &f, j, v, ltxi_max(ltxi_max(last, first), f.from[j]), f.to[j]);
     }
 }
