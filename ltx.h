@@ -208,8 +208,8 @@ typedef enum ltx_type {
              s[k+4] and, above them, of m[k+4]. q of sub-block j is in byte 32 (j / 2) + i, in the low nibble if j is even.
        Q5_K  176 bytes: the same, but 32 bytes stand before the nibbles: bit j of byte i is the fifth bit of q of element i of sub-block j
        Q6_K  210 bytes: 128 bytes of low nibbles of q, 64 of its upper two bits, 16 signed bytes of scales s, half d; value = d s[e / 16] (q - 32)
-             for element e. The first 128 elements take 64 bytes of nibbles, byte e % 64, the low one if e < 64, and 32 of pairs, bits 2 (e / 32)
-             of byte e % 32; the other 128 the same, in the other half of each                           */
+             for element e. The first 128 elements take 64 bytes of nibbles, byte e % 64, the low one if e < 64, and 32 of pairs, from bit
+             2 (e / 32) of byte e % 32 on; the other 128 the same, in the other half of each             */
     LTX_Q4_K = 12,
     LTX_Q5_K = 13,
     LTX_Q6_K = 14,
@@ -926,7 +926,7 @@ LTXI_FN void ltxi_decode_q6_k(const uint8_t *in, int32_t n, float *y)
 /* Encoding into K formats: our own search, made so that every target takes the same turns. The steps of a sub-block are chosen on integers
    (inputs as fractions of 2^16), where sums are exact; no product of floats feeds a sum but by ltxi_fma or where it is exact itself. */
 
-/* Half of `twice`, rounded to low..high; NaN gives low. Twice the number is cut off and rounded as an integer, for want of a sum with 0.5. */
+/* Half of `twice`, rounded to low..high; NaN gives low. The number is cut off and rounded as an integer: with 0.5 added, a product could be fused. */
 LTXI_FN int32_t ltxi_nearest(float twice, int32_t low, int32_t high)
 {
     float a = (float)(2 * low), b = (float)(2 * high);
@@ -939,6 +939,14 @@ LTXI_FN int ltxi_all_finite(const float *x, int32_t n)
     int32_t i;
     for (i = 0; i < n; i++) { a = ltxi_bits(x[i]) & 0x7fffffffu; top = a > top ? a : top; }
     return top < 0x7f800000u;
+}
+
+/* The step of a super-block as a half: the largest scale, divided by `steps`, to nearest; but larger where that falls short by half a step, as
+   denormals may: the sub-blocks can make up for a step that is too large. */
+LTXI_FN uint32_t ltxi_k_step(float most, float steps)
+{
+    uint32_t h = ltxi_to_half(most / steps);
+    return ltxi_abs(ltxi_from_half(h)) * (ltxi_abs(steps) + 0.5f) < ltxi_abs(most) ? h + 1 : h;
 }
 
 /* x = scale * q - min for 32 elements; mid = mean of q, about which a line may turn. */
@@ -1030,8 +1038,8 @@ LTXI_FN void ltxi_encode_min(const float *x, uint8_t *out, uint8_t *low, uint8_t
         d = line[j].scale > d ? line[j].scale : d;
         dmin = line[j].min > dmin ? line[j].min : dmin;
     }
-    ltxi_put16(out, ltxi_to_half(d / 63.0f));
-    ltxi_put16(out + 2, ltxi_to_half(dmin / 63.0f));
+    ltxi_put16(out, ltxi_k_step(d, 63.0f));
+    ltxi_put16(out + 2, ltxi_k_step(dmin, 63.0f));
     d = ltxi_from_half(ltxi_u16(out));
     dmin = ltxi_from_half(ltxi_u16(out + 2));
     for (j = 0; j < 8; j++) ltxi_encode_sub(x + j * 32, &line[j], d, dmin, top, &scale[j], &min[j], q + j * 32);
@@ -1057,10 +1065,11 @@ LTXI_FN void ltxi_encode_q5_k(const float *x, int32_t n, uint8_t *out)
 /* Scale of 16 elements of Q6_K: nine ways to make the largest of them about -32 steps. */
 LTXI_FN float ltxi_fit_scale(const float *x)
 {
-    float most = ltxi_largest(x, 16), inverse = -32768.0f / most, scale = 0;
+    float most = ltxi_largest(x, 16), inverse, scale = 0;
     int32_t i, c, q, u[16];
     double best = 0, gain;
     if (!(ltxi_abs(most) > 1e-30f)) return 0;
+    inverse = -32768.0f / most;
     for (i = 0; i < 16; i++) u[i] = (int32_t)(x[i] * inverse);
     for (c = 124; c <= 132; c++) { /* quarters of a step */
         int32_t uq = 0, qq = 0;
@@ -1080,20 +1089,23 @@ LTXI_FN void ltxi_encode_q6_k(const float *x, int32_t n, uint8_t *out)
 {
     int32_t i, j, k;
     for (; n > 0; n -= LTXI_SUPER, out += LTXI_Q6K_BYTES, x += LTXI_SUPER) {
-        float scale[16], d;
+        float scale[16], d, id;
         int32_t q[LTXI_SUPER];
         memset(out, 0, LTXI_Q6K_BYTES);
         if (!ltxi_all_finite(x, LTXI_SUPER)) { ltxi_put16(out + 208, 0x7e00u); continue; } /* NaN */
         for (j = 0; j < 16; j++) scale[j] = ltxi_fit_scale(x + j * 16);
-        ltxi_put16(out + 208, ltxi_to_half(ltxi_largest(scale, 16) / -128.0f));
+        d = ltxi_largest(scale, 16);
+        if (!(d > 0 || d < 0)) continue;
+        ltxi_put16(out + 208, ltxi_k_step(d, -128.0f));
         d = ltxi_from_half(ltxi_u16(out + 208));
+        id = d > 0 || d < 0 ? 2.0f / d : 0;
         for (j = 0; j < 16; j++) {
-            float id = d > 0 || d < 0 ? 2.0f / d : 0, s;
+            float s, inverse;
             k = ltxi_nearest(scale[j] * id, -128, 127);
             s = d * (float)k;
-            s = s > 0 || s < 0 ? 2.0f / s : 0;
+            inverse = s > 0 || s < 0 ? 2.0f / s : 0;
             out[192 + j] = (uint8_t)k;
-            for (i = 0; i < 16; i++) q[j * 16 + i] = ltxi_nearest(x[j * 16 + i] * s, -32, 31) + 32;
+            for (i = 0; i < 16; i++) q[j * 16 + i] = ltxi_nearest(x[j * 16 + i] * inverse, -32, 31) + 32;
         }
         for (i = 0; i < LTXI_SUPER; i++) { /* where ltxi_q6_quant finds them */
             uint8_t *low = out + i / 128 * 64 + i % 64, *high = out + 128 + i / 128 * 32 + i % 32;
