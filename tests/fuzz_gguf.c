@@ -101,10 +101,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 static int write_seed(const char *folder, int i)
 {
     static const char *const arch[] = {"llama", "qwen2", "qwen3"};
-    kit_shape sh = {32, 2, 2, 1, 4, 8, 12, 0, 0, LTX_ROPE_INTERLEAVED, LTX_ACT_SILU};
+    kit_shape sh = {32, 2, 2, 1, 4, 8, 12, 0, 0, LTX_ROPE_INTERLEAVED, LTX_ACT_SILU}, super = {256, 1, 1, 1, 4, 8, 12, 0, 0, LTX_ROPE_HALVES, LTX_ACT_SILU};
     kit_pieces v;
     char path[1024];
-    sh.format = i < 5 ? kit_formats[i] : KIT_MIXED;
+    if (i > KIT_PLAIN) sh = super;
+    sh.format = i < KIT_PLAIN ? kit_formats[i] : i == KIT_PLAIN ? KIT_MIXED : kit_formats[i - 1];
     sh.flags = (unsigned)i * 5u % 32u & ~(unsigned)KIT_NO_GATE;
     if (i == 4) kit_pieces_bytes(&v); else kit_pieces_llama(&v, 4);
     kit_model *k = kit_make(&sh, 200 + (uint64_t)i);
@@ -122,7 +123,7 @@ static int write_seed(const char *folder, int i)
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--seed") == 0) {
-        for (int i = 0; i < 6; i++)
+        for (int i = 0; i <= KIT_FORMATS; i++)
             if (!write_seed(argv[2], i)) return 1;
         return 0;
     }

@@ -12,11 +12,11 @@
 
 enum { KIT_LAYERS = 8, KIT_BLOCKS = 18 * KIT_LAYERS + 4 };
 enum { KIT_BIAS = 1, KIT_QK_NORM = 2, KIT_NO_GATE = 4, KIT_UNTIED = 8, KIT_FACTORS = 16 };
-enum { KIT_MIXED = -1 }; /* for a format: each tensor another */
+enum { KIT_MIXED = -1, KIT_MIXED_K = -2 }; /* for a format: each tensor another, without or with K formats */
 
 typedef struct kit_shape {
     int dim, layers, heads, kv_heads, head_dim, ffn, vocab;
-    int format; /* ltx_type or KIT_MIXED */
+    int format; /* ltx_type, KIT_MIXED or KIT_MIXED_K */
     unsigned flags;
     int rope_pairs, act;
 } kit_shape;
@@ -28,10 +28,14 @@ typedef struct kit_model {
     int n_blocks;
 } kit_model;
 
-static const int kit_formats[] = {LTX_F32, LTX_F16, LTX_BF16, LTX_Q8_0, LTX_Q4_0};
+static const int kit_formats[] = {LTX_F32, LTX_F16, LTX_BF16, LTX_Q8_0, LTX_Q4_0, LTX_Q4_K, LTX_Q5_K, LTX_Q6_K};
+enum { KIT_PLAIN = 5, KIT_FORMATS = 8 }; /* the first five have blocks of at most 32 */
 
 /* Shapes with no round numbers where none are needed: head_dim 24, vocab 61. */
 static const kit_shape kit_small = {64, 5, 4, 2, 24, 96, 61, KIT_MIXED, KIT_BIAS | KIT_QK_NORM, LTX_ROPE_INTERLEAVED, LTX_ACT_SILU};
+
+/* Wide enough for super-blocks. */
+static const kit_shape kit_wide = {256, 3, 4, 2, 64, 512, 61, KIT_MIXED_K, KIT_UNTIED, LTX_ROPE_HALVES, LTX_ACT_SILU};
 
 static inline void kit_put16(unsigned char *p, unsigned v)
 {
@@ -57,11 +61,21 @@ static inline void kit_fill_block(int type, int power, test_rng *r, unsigned cha
     for (int i = 0; i < (type == LTX_Q8_0 ? 32 : type == LTX_Q4_0 ? 16 : 0); i++) out[2 + i] = (unsigned char)test_int(r, 256);
 }
 
+/* A super-block: scales and mins are about 32 (Q6_K: 64) of d and of dmin, which puts the middle of the values at zero. */
+static inline void kit_fill_super(int type, int power, test_rng *r, unsigned char *out)
+{
+    size_t bytes = ltx_row_bytes(type, 256);
+    uint32_t man = (uint32_t)test_int(r, 1 << 10);
+    for (size_t i = 0; i < bytes; i++) out[i] = (unsigned char)test_int(r, 256);
+    if (type == LTX_Q6_K) kit_put16(out + 208, (uint32_t)(2 + power) << 10 | man);
+    else kit_put16(out, (uint32_t)((type == LTX_Q4_K ? 4 : 3) + power) << 10 | man), kit_put16(out + 2, (uint32_t)(7 + power) << 10 | man);
+}
+
 static inline void kit_fill(int type, int64_t elements, int power, test_rng *r, void *data)
 {
     unsigned char *p = (unsigned char *)data;
-    int block = type == LTX_Q8_0 || type == LTX_Q4_0 ? 32 : 1;
-    for (int64_t i = 0; i < elements; i += block, p += ltx_row_bytes(type, block)) kit_fill_block(type, power, r, p);
+    int super = ltx_row_bytes(type, 32) == 0, block = super ? 256 : type == LTX_Q8_0 || type == LTX_Q4_0 ? 32 : 1;
+    for (int64_t i = 0; i < elements; i += block, p += ltx_row_bytes(type, block)) (super ? kit_fill_super : kit_fill_block)(type, power, r, p);
 }
 
 static inline ltx_mat kit_mat(kit_model *k, int type, int rows, int cols, int power, test_rng *r)
@@ -87,7 +101,8 @@ static inline ltx_mat kit_positive(kit_model *k, int cols, test_rng *r)
 
 static inline int kit_type(const kit_shape *sh, int layer, int tensor)
 {
-    return sh->format == KIT_MIXED ? kit_formats[(layer * 3 + tensor) % 5] : sh->format;
+    if (sh->format == KIT_MIXED_K) return kit_formats[(layer * 3 + tensor) % KIT_FORMATS];
+    return sh->format == KIT_MIXED ? kit_formats[(layer * 3 + tensor) % KIT_PLAIN] : sh->format;
 }
 
 static inline void kit_layer(kit_model *k, const kit_shape *sh, int i, test_rng *r)

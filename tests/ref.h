@@ -20,7 +20,7 @@
 
 /* ==== formats =========================================================================================== */
 
-enum { REF_BLOCK = 32 }; /* elements of a Q8_0 or Q4_0 block */
+enum { REF_BLOCK = 32, REF_SUPER = 256 }; /* elements of a Q8_0 or Q4_0 block, of a super-block of a K format */
 
 static inline unsigned ref_u16(const unsigned char *p)
 {
@@ -86,6 +86,27 @@ static inline double ref_round_half(double x)
     return ref_from_half(ref_to_half(x));
 }
 
+static inline int ref_is_k(int type)
+{
+    return type == LTX_Q4_K || type == LTX_Q5_K || type == LTX_Q6_K;
+}
+
+static inline int ref_is_quantized(int type)
+{
+    return type == LTX_Q8_0 || type == LTX_Q4_0 || ref_is_k(type);
+}
+
+/* Elements of a block of weights, and of a block of inputs that are quantized for a product with them. */
+static inline int ref_block_of(int type)
+{
+    return ref_is_k(type) ? REF_SUPER : ref_is_quantized(type) ? REF_BLOCK : 1;
+}
+
+static inline size_t ref_super_bytes(int type)
+{
+    return type == LTX_Q4_K ? 144 : type == LTX_Q5_K ? 176 : 210;
+}
+
 static inline size_t ref_row_bytes(int type, int cols)
 {
     size_t n = (size_t)cols;
@@ -95,6 +116,9 @@ static inline size_t ref_row_bytes(int type, int cols)
     case LTX_BF16: return 2 * n;
     case LTX_Q8_0: return n / REF_BLOCK * 34;
     case LTX_Q4_0: return n / REF_BLOCK * 18;
+    case LTX_Q4_K:
+    case LTX_Q5_K:
+    case LTX_Q6_K: return n / REF_SUPER * ref_super_bytes(type);
     default: return 0;
     }
 }
@@ -117,6 +141,101 @@ static inline void ref_decode_q4(const unsigned char *block, double *y)
     }
 }
 
+/* ---- K formats: a super-block as numbers, and as bytes. All bits of q and of the scales are put in their places one by one, from the
+   table of places below; the same table reads and writes. */
+
+typedef struct ref_super {
+    double d, dmin;   /* dmin 0 in Q6_K                                          */
+    int scale[16];    /* of each 32 elements (eight of them), in Q6_K of each 16 */
+    int min[8];
+    int q[REF_SUPER]; /* 0..15, 0..31, in Q6_K -32..31                           */
+} ref_super;
+
+/* Byte and bit where bit `bit` of element e lies. */
+static inline void ref_place_q(int type, int e, int bit, int *byte, int *at)
+{
+    if (type == LTX_Q6_K) {
+        int half = e / 128, f = e % 128;
+        *byte = bit < 4 ? half * 64 + f % 64 : 128 + half * 32 + f % 32;
+        *at = bit < 4 ? f / 64 * 4 + bit : f / 32 * 2 + bit - 4;
+    } else {
+        int pair = e / 64, f = e % 64, nibbles = type == LTX_Q4_K ? 16 : 48;
+        *byte = bit < 4 ? nibbles + pair * 32 + f % 32 : 16 + f % 32;
+        *at = bit < 4 ? f / 32 * 4 + bit : pair * 2 + f / 32;
+    }
+}
+
+/* The same of the scale (which = 0) or min (1) of sub-block j; in Q6_K a scale is a byte. */
+static inline void ref_place_scale(int type, int which, int j, int bit, int *byte, int *at)
+{
+    if (type == LTX_Q6_K) *byte = 192 + j, *at = bit;
+    else if (j < 4) *byte = 4 + which * 4 + j, *at = bit;
+    else if (bit < 4) *byte = 4 + 8 + j - 4, *at = which * 4 + bit;
+    else *byte = 4 + which * 4 + j - 4, *at = 6 + bit - 4;
+}
+
+/* Copies `value` to bytes, or bytes to it, in the bits that a place function names. */
+static inline void ref_bit(int write, unsigned char *bytes, int byte, int at, int bit, int *value)
+{
+    if (write) bytes[byte] = (unsigned char)(bytes[byte] | ((*value >> bit) & 1) << at);
+    else *value |= ((bytes[byte] >> at) & 1) << bit;
+}
+
+static inline void ref_super_bits(int write, int type, unsigned char *bytes, ref_super *s)
+{
+    int byte, at, q_bits = type == LTX_Q4_K ? 4 : type == LTX_Q5_K ? 5 : 6, six = type == LTX_Q6_K;
+    for (int e = 0; e < REF_SUPER; e++)
+        for (int bit = 0; bit < q_bits; bit++) {
+            ref_place_q(type, e, bit, &byte, &at);
+            ref_bit(write, bytes, byte, at, bit, &s->q[e]);
+        }
+    for (int j = 0; j < (six ? 16 : 8); j++)
+        for (int bit = 0; bit < (six ? 8 : 6); bit++) {
+            ref_place_scale(type, 0, j, bit, &byte, &at);
+            ref_bit(write, bytes, byte, at, bit, &s->scale[j]);
+            if (six) continue;
+            ref_place_scale(type, 1, j, bit, &byte, &at);
+            ref_bit(write, bytes, byte, at, bit, &s->min[j]);
+        }
+}
+
+static inline ref_super ref_super_read(int type, const unsigned char *block)
+{
+    ref_super s;
+    unsigned char bytes[210];
+    memset(&s, 0, sizeof s);
+    memcpy(bytes, block, ref_super_bytes(type));
+    ref_super_bits(0, type, bytes, &s);
+    s.d = ref_from_half(ref_u16(bytes + (type == LTX_Q6_K ? 208 : 0)));
+    if (type != LTX_Q6_K) s.dmin = ref_from_half(ref_u16(bytes + 2));
+    for (int e = 0; e < REF_SUPER && type == LTX_Q6_K; e++) s.q[e] -= 32;
+    for (int j = 0; j < 16 && type == LTX_Q6_K; j++) s.scale[j] -= s.scale[j] > 127 ? 256 : 0;
+    return s;
+}
+
+static inline void ref_super_write(int type, const ref_super *super, unsigned char *block)
+{
+    ref_super s = *super;
+    unsigned half = ref_to_half(s.d), half_min = ref_to_half(s.dmin), at = type == LTX_Q6_K ? 208u : 0u;
+    for (int e = 0; e < REF_SUPER && type == LTX_Q6_K; e++) s.q[e] += 32;
+    memset(block, 0, ref_super_bytes(type));
+    ref_super_bits(1, type, block, &s);
+    block[at] = (unsigned char)(half & 255u), block[at + 1] = (unsigned char)(half >> 8);
+    if (type != LTX_Q6_K) block[2] = (unsigned char)(half_min & 255u), block[3] = (unsigned char)(half_min >> 8);
+}
+
+static inline double ref_super_value(int type, const ref_super *s, int e)
+{
+    if (type == LTX_Q6_K) return s->d * s->scale[e / 16] * s->q[e];
+    return s->d * s->scale[e / 32] * s->q[e] - s->dmin * s->min[e / 32];
+}
+
+static inline void ref_decode_super(int type, const unsigned char *block, double *y)
+{
+    ref_super s = ref_super_read(type, block);
+    for (int e = 0; e < REF_SUPER; e++) y[e] = ref_super_value(type, &s, e);
+}
+
 static inline void ref_decode_row(int type, const void *data, int n, double *y)
 {
     const unsigned char *p = (const unsigned char *)data;
@@ -126,6 +245,7 @@ static inline void ref_decode_row(int type, const void *data, int n, double *y)
         if (type == LTX_BF16) y[i] = ref_from_bfloat(ref_u16(p + 2 * i));
         if (type == LTX_Q8_0 && i % REF_BLOCK == 0) ref_decode_q8(p + i / REF_BLOCK * 34, y + i);
         if (type == LTX_Q4_0 && i % REF_BLOCK == 0) ref_decode_q4(p + i / REF_BLOCK * 18, y + i);
+        if (ref_is_k(type) && i % REF_SUPER == 0) ref_decode_super(type, p + ref_row_bytes(type, i), y + i);
     }
 }
 
@@ -163,6 +283,32 @@ static inline void ref_encode_block(int type, const double *x, unsigned char *ou
     }
 }
 
+/* Steps as wide as the range of each sub-block asks for, in units that the largest of them gives. */
+static inline void ref_encode_super(int type, const double *x, unsigned char *out)
+{
+    int six = type == LTX_Q6_K, n = six ? 16 : 32, top = type == LTX_Q4_K ? 15 : 31, most = six ? 127 : 63;
+    double step[16] = {0}, low[16] = {0}, d = 0.0, dmin = 0.0;
+    ref_super s;
+    memset(&s, 0, sizeof s);
+    for (int j = 0; j < REF_SUPER / n; j++) {
+        double high = 0.0;
+        for (int i = j * n; i < j * n + n; i++) low[j] = fmin(low[j], x[i]), high = fmax(high, x[i]);
+        step[j] = (six ? fmax(high, -low[j]) : high - low[j]) / top;
+        d = fmax(d, step[j]), dmin = fmax(dmin, -low[j]);
+    }
+    s.d = ref_round_half(d / most);
+    if (!six) s.dmin = ref_round_half(dmin / most);
+    for (int j = 0; j < REF_SUPER / n; j++) {
+        s.scale[j] = s.d > 0.0 ? (int)fmin(ceil(step[j] / s.d), most) : 0;
+        if (!six) s.min[j] = s.dmin > 0.0 ? (int)fmin(rint(-low[j] / s.dmin), most) : 0;
+        for (int e = j * n; e < j * n + n; e++) {
+            double unit = s.d * s.scale[j], q = unit > 0.0 ? rint((x[e] + (six ? 0.0 : s.dmin * s.min[j])) / unit) : 0.0;
+            s.q[e] = (int)fmin(fmax(q, six ? -32.0 : 0.0), top);
+        }
+    }
+    ref_super_write(type, &s, out);
+}
+
 static inline void ref_encode_row(int type, const double *x, int n, unsigned char *out)
 {
     for (int i = 0; i < n; i++) {
@@ -172,6 +318,7 @@ static inline void ref_encode_row(int type, const double *x, int n, unsigned cha
         if (type == LTX_BF16) ref_put16(out + 2 * i, ref_to_bfloat((float)x[i]));
         if (type == LTX_Q8_0 && i % REF_BLOCK == 0) ref_encode_block(type, x + i, out + i / REF_BLOCK * 34);
         if (type == LTX_Q4_0 && i % REF_BLOCK == 0) ref_encode_block(type, x + i, out + i / REF_BLOCK * 18);
+        if (ref_is_k(type) && i % REF_SUPER == 0) ref_encode_super(type, x + i, out + ref_row_bytes(type, i));
     }
 }
 
@@ -189,30 +336,56 @@ static inline double *ref_new(int n)
     return p;
 }
 
-static inline int ref_is_quantized(int type)
+/* What a quantized product sees of a block of n inputs (32, for K formats 256): a float scale d = max|x| / 127 and integers
+   round(x * (127 / max|x|)), half to even. 127 / max|x| is rounded to float, its product with x is not rounded before it becomes an
+   integer (a product of two floats is exact in double). A maximum so small that 127 / max overflows counts as 0. Returns d. */
+static inline double ref_quantize_block(const double *x, int n, int *q)
 {
-    return type == LTX_Q8_0 || type == LTX_Q4_0;
+    float most = 0.0f;
+    for (int i = 0; i < n; i++) most = fmaxf(most, fabsf((float)x[i]));
+    float inverse = most > 0.0f ? 127.0f / most : 0.0f;
+    if (isinf(inverse)) inverse = 0.0f;
+    for (int i = 0; i < n; i++) q[i] = (int)rint((double)(float)x[i] * (double)inverse);
+    return (double)(most / 127.0f);
 }
 
-/* What a quantized product sees of its inputs: per block of 32 a float scale d = max|x| / 127 and integers
-   round(x * (127 / max|x|)), half to even. 127 / max|x| is rounded to float, its product with x is not rounded before it becomes an
-   integer (a product of two floats is exact in double). A maximum so small that 127 / max overflows counts as 0. y[i] = integer * d. */
-static inline void ref_quantize_inputs(const double *x, int n, double *y)
+/* y[i] = integer * d, in blocks as a matrix of this type wants them. */
+static inline void ref_quantize_inputs(int type, const double *x, int n, double *y)
 {
-    for (int b = 0; b < n; b += REF_BLOCK) {
-        float most = 0.0f;
-        for (int i = b; i < b + REF_BLOCK; i++) most = fmaxf(most, fabsf((float)x[i]));
-        float d = most / 127.0f, inverse = most > 0.0f ? 127.0f / most : 0.0f;
-        if (isinf(inverse)) inverse = 0.0f;
-        for (int i = b; i < b + REF_BLOCK; i++) y[i] = rint((double)(float)x[i] * (double)inverse) * (double)d;
+    int block = ref_block_of(type), q[REF_SUPER];
+    for (int b = 0; b < n; b += block) {
+        double d = ref_quantize_block(x + b, block, q);
+        for (int i = 0; i < block; i++) y[b + i] = q[i] * d;
     }
 }
 
-/* y = w x + bias. The sum over blocks of isum * dw * d is the plain sum of decoded weights times decoded inputs. */
+/* A row of a K format times inputs, as ltx.h promises it but in double: per super-block the exact sums of scale * q * x and of min * x
+   (x the integers), times d * dx and dmin * dx. *sizes = the sum of the sizes of these terms, which float roundings are relative to. */
+static inline double ref_k_product(int type, const unsigned char *row, int cols, const double *x, double *sizes)
+{
+    double sum = 0.0;
+    int q[REF_SUPER], n = type == LTX_Q6_K ? 16 : 32;
+    *sizes = 0.0;
+    for (int b = 0; b < cols; b += REF_SUPER) {
+        ref_super s = ref_super_read(type, row + ref_row_bytes(type, b));
+        double dx = ref_quantize_block(x + b, REF_SUPER, q);
+        int64_t isum = 0, msum = 0;
+        for (int e = 0; e < REF_SUPER; e++) {
+            isum += (int64_t)s.scale[e / n] * s.q[e] * q[e];
+            if (type != LTX_Q6_K) msum += (int64_t)s.min[e / n] * q[e];
+        }
+        double a = (double)isum * (s.d * dx), c = (double)msum * (s.dmin * dx);
+        sum += a - c;
+        *sizes += fabs(a) + fabs(c);
+    }
+    return sum;
+}
+
+/* y = w x + bias. The sum over blocks of isum * dw * d is the plain sum of decoded weights times decoded inputs; so is that of a K format. */
 static inline void ref_product(const ref_mat *w, const ref_mat *bias, const double *x, int quantize, double *y)
 {
     double *inputs = ref_new(w->cols);
-    if (quantize && ref_is_quantized(w->type)) ref_quantize_inputs(x, w->cols, inputs);
+    if (quantize && ref_is_quantized(w->type)) ref_quantize_inputs(w->type, x, w->cols, inputs);
     else memcpy(inputs, x, sizeof(double) * (size_t)w->cols);
     for (int r = 0; r < w->rows; r++) {
         const double *row = w->w + (size_t)r * (size_t)w->cols;

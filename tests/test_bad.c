@@ -419,6 +419,26 @@ static void bad_tensors(void)
     k->layers[2].w_down.type = LTX_Q4_0;
     check_fails(&k->m, LTX_E_MODEL, "w_down", 2);
     kit_free(k);
+    k = kit_make(&kit_wide, 1);
+    CHECK_EQ(ltx_model_check(&k->m, NULL), LTX_OK);
+    for (int f = KIT_PLAIN; f < KIT_FORMATS; f++) {
+        k->layers[1].wq.type = kit_formats[f];
+        CHECK_EQ(ltx_model_check(&k->m, NULL), LTX_OK);
+        k->layers[1].q_norm.data = k->layers[1].wq.data; /* a vector has to be F32, of head_dim 64: no super-block either way */
+        k->layers[1].q_norm.type = kit_formats[f]; k->layers[1].q_norm.rows = 1; k->layers[1].q_norm.cols = 64;
+        check_fails(&k->m, LTX_E_MODEL, "q_norm", 1);
+        memset(&k->layers[1].q_norm, 0, sizeof k->layers[1].q_norm);
+    }
+    k->layers[1].wq.type = 10; /* Q2_K */
+    check_fails(&k->m, LTX_E_ABSENT, "wq", 1);
+    kit_free(k);
+    sh = kit_wide;
+    sh.ffn = 320; /* a multiple of 32 and of 64 */
+    k = kit_make(&sh, 1);
+    k->layers[2].w_down.type = LTX_Q4_K;
+    check_fails(&k->m, LTX_E_MODEL, "w_down", 2);
+    expect_numbers(256, 320);
+    kit_free(k);
 }
 
 typedef struct bad_number {
@@ -478,25 +498,25 @@ static void bad_dimensions(void)
 /* A NaN in each tensor comes out as LTX_E_NAN. Token 0 is used, so row 0 of the embedding is read. */
 static void nan_weights(void)
 {
-    static const int formats[] = {LTX_F32, LTX_F16, LTX_BF16, LTX_Q8_0, LTX_Q4_0};
     static const int32_t tokens[5] = {3, 0, 1, 2, 4};
-    for (int f = 0; f < 5; f++)
+    for (int f = 0; f < KIT_FORMATS; f++)
         for (int kv = LTX_KV_F32; kv <= LTX_KV_I8; kv++) {
-            kit_shape sh = all_fields;
+            kit_shape sh = f < KIT_PLAIN ? all_fields : kit_wide;
             kit_tensor list[KIT_BLOCKS];
-            sh.format = formats[f]; sh.act = kv - 1;
+            sh.format = kit_formats[f]; sh.act = kv - 1;
+            if (f >= KIT_PLAIN) sh.layers = 1, sh.ffn = 256;
             kit_model *k = kit_make(&sh, 2);
             int n = kit_list(k, list);
             for (int i = 0; i < n; i++) {
                 ltx_session_desc d = base_desc();
-                unsigned char *p = (unsigned char *)(uintptr_t)list[i].w.data, save[4];
+                unsigned char *p = (unsigned char *)(uintptr_t)list[i].w.data + (list[i].w.type == LTX_Q6_K ? 208 : 0), save[4];
                 const float *logits = NULL;
                 memcpy(save, p, 4);
                 if (list[i].w.type == LTX_F32) kit_put32(p, 0x7fc00000u);
                 else kit_put16(p, list[i].w.type == LTX_BF16 ? 0x7fc0u : 0x7e00u);
                 d.kv = kv;
                 kit_session s = kit_open(&k->m, &d);
-                if (!CHECK_EQ(ltx_eval(s.s, tokens, 5, &logits), LTX_E_NAN)) printf("  NaN in %s, format %s, cache %d\n", list[i].name, ltx_type_name(formats[f]), kv);
+                if (!CHECK_EQ(ltx_eval(s.s, tokens, 5, &logits), LTX_E_NAN)) printf("  NaN in %s, format %s, cache %d\n", list[i].name, ltx_type_name(kit_formats[f]), kv);
                 CHECK(logits == NULL && ltx_position(s.s) == 0);
                 memcpy(p, save, 4); /* the session itself is unharmed; rope factors were read at init */
                 CHECK_EQ(ltx_eval(s.s, tokens, 5, &logits), strcmp(list[i].name, "rope_freqs.weight") ? LTX_OK : LTX_E_NAN);

@@ -12,9 +12,11 @@
 #include "kit.h"
 #include <pthread.h>
 
-/* FNV-1a 64 over the logits as little-endian words, see golden_bytes and golden_synthetic. */
+/* FNV-1a 64 over the logits as little-endian words, see golden_bytes, golden_synthetic and golden_k; over bytes in golden_encoded. */
 #define GOLDEN_BYTES     UINT64_C(0x74ab0bd03ba5a5f9)
 #define GOLDEN_SYNTHETIC UINT64_C(0x568ad37db5831311)
+#define GOLDEN_K         UINT64_C(0xa51547d85bcd629a)
+#define GOLDEN_ENCODED   UINT64_C(0x00911b3fc2741e47)
 
 enum { N = 72, MAX_VOCAB = 4096 };
 
@@ -649,6 +651,18 @@ static void on_shipped(void (*fn)(const subject *), int count)
     }
 }
 
+/* K formats beside others. */
+static void on_wide(void (*fn)(const subject *))
+{
+    kit_model *k = kit_make(&kit_wide, 2);
+    subject sub = {&k->m, 1};
+    fn(&sub);
+    kit_free(k);
+}
+static void every_isa_wide(void) { on_wide(every_isa); }
+static void every_split_wide(void) { on_wide(every_split); }
+static void speculation_deeper_wide(void) { on_wide(speculation_deeper); }
+
 #define BOTH(fn, shipped) \
     static void fn##_random(void) { on_random(fn); } \
     static void fn##_shipped(void) { on_shipped(fn, shipped); }
@@ -723,7 +737,7 @@ static uint64_t golden_synthetic(void)
             int32_t tokens[24];
             ltx_batch b = {tokens, NULL, 24, 24};
             ltx_output out;
-            sh.format = f < 5 ? kit_formats[f] : KIT_MIXED;
+            sh.format = f < KIT_PLAIN ? kit_formats[f] : KIT_MIXED;
             sh.rope_pairs = kv == LTX_KV_F32 ? LTX_ROPE_HALVES : LTX_ROPE_INTERLEAVED;
             sh.act = f % 3;
             if (kv == LTX_KV_I8) sh.flags = KIT_UNTIED | KIT_FACTORS;
@@ -739,11 +753,54 @@ static uint64_t golden_synthetic(void)
     return h;
 }
 
+/* Models in K formats, and one in which they meet others. */
+static uint64_t golden_k(void)
+{
+    uint64_t h = TEST_HASH_START;
+    for (int f = KIT_PLAIN; f <= KIT_FORMATS; f++) {
+        kit_shape sh = kit_wide;
+        ltx_session_desc d = plain_desc();
+        int32_t tokens[12];
+        ltx_batch b = {tokens, NULL, 12, 12};
+        ltx_output out;
+        sh.format = f < KIT_FORMATS ? kit_formats[f] : KIT_MIXED_K;
+        kit_model *k = kit_make(&sh, 120 + (uint64_t)f);
+        kit_tokens(tokens, 12, sh.vocab, 8);
+        d.logits_rows = 12;
+        kit_session s = kit_open(&k->m, &d);
+        CHECK_EQ(ltx_eval_batch(s.s, &b, &out), LTX_OK);
+        h = hash_floats(out.logits, 12 * sh.vocab, h);
+        kit_close(&s);
+        kit_free(k);
+    }
+    return h;
+}
+
+/* What the encoders make of numbers of many sizes. */
+static uint64_t golden_encoded(void)
+{
+    enum { COLS = 256, ROWS = 64 };
+    uint64_t h = TEST_HASH_START;
+    test_rng r = {130};
+    float x[COLS];
+    unsigned char out[COLS * 4];
+    for (int row = 0; row < ROWS; row++) {
+        for (int i = 0; i < COLS; i++) x[i] = (float)((test_gauss(&r) + row % 3) * ldexp(1.0, row % 24 - 16 + i / 32 % 3));
+        for (int f = 0; f < KIT_FORMATS; f++) {
+            CHECK_EQ(ltx_quantize(kit_formats[f], x, COLS, out), LTX_OK);
+            h = test_hash(out, ltx_row_bytes(kit_formats[f], COLS), h);
+        }
+    }
+    return h;
+}
+
 static void golden(void)
 {
-    uint64_t a = golden_bytes(), b = golden_synthetic();
+    uint64_t a = golden_bytes(), b = golden_synthetic(), c = golden_k(), e = golden_encoded();
     if (!CHECK(a == GOLDEN_BYTES)) printf("stories-bytes %016llx\n", (unsigned long long)a);
     if (!CHECK(b == GOLDEN_SYNTHETIC)) printf("synthetic %016llx\n", (unsigned long long)b);
+    if (!CHECK(c == GOLDEN_K)) printf("k %016llx\n", (unsigned long long)c);
+    if (!CHECK(e == GOLDEN_ENCODED)) printf("encoded %016llx\n", (unsigned long long)e);
 }
 
 int main(int argc, char **argv)
@@ -752,12 +809,14 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--hash") == 0) {
         printf("synthetic %016llx\n", (unsigned long long)golden_synthetic());
         printf("stories-bytes %016llx\n", (unsigned long long)golden_bytes());
+        printf("k %016llx\n", (unsigned long long)golden_k());
+        printf("encoded %016llx\n", (unsigned long long)golden_encoded());
         return test_now.failures ? 1 : 0;
     }
     TEST(golden);
-    TEST(every_isa_random); TEST(every_isa_shipped);
+    TEST(every_isa_random); TEST(every_isa_shipped); TEST(every_isa_wide);
     TEST(every_thread_count_random); TEST(every_thread_count_shipped);
-    TEST(every_split_random); TEST(every_split_shipped);
+    TEST(every_split_random); TEST(every_split_shipped); TEST(every_split_wide);
     TEST(every_row_count_random); TEST(every_row_count_shipped);
     TEST(every_row_of_a_batch_random); TEST(every_row_of_a_batch_shipped);
     TEST(full_plan_is_no_plan_random); TEST(full_plan_is_no_plan_shipped);
@@ -768,7 +827,7 @@ int main(int argc, char **argv)
     TEST(rewind_always_deferred_random); TEST(rewind_always_deferred_shipped);
     TEST(speculation_random); TEST(speculation_shipped);
     TEST(speculation_on_plans_random); TEST(speculation_on_plans_shipped);
-    TEST(speculation_deeper_random); TEST(speculation_deeper_shipped);
+    TEST(speculation_deeper_random); TEST(speculation_deeper_shipped); TEST(speculation_deeper_wide);
     TEST(speculation_and_rewind_random); TEST(speculation_and_rewind_shipped);
     TEST(shared_scratch_random); TEST(shared_scratch_shipped);
     TEST(dirty_memory_random); TEST(dirty_memory_shipped);

@@ -180,6 +180,57 @@ static void odd_address(void)
     free(b.p);
 }
 
+/* Logits of the two tokens that swallow takes, by the model itself. */
+static uint64_t direct_hash(const ltx_model *m)
+{
+    ltx_session_desc d;
+    int32_t tokens[2] = {1, m->vocab - 1};
+    const float *logits = NULL;
+    memset(&d, 0, sizeof d);
+    d.ctx = 8; d.rows = 2;
+    kit_session s = kit_open(m, &d);
+    CHECK_EQ(ltx_eval(s.s, tokens, 2, &logits), LTX_OK);
+    uint64_t hash = logits ? test_hash(logits, (size_t)m->vocab * sizeof *logits, TEST_HASH_START) : 0;
+    kit_close(&s);
+    return hash;
+}
+
+/* Tensors in K formats, alone and beside others: sizes in the directory, views in the model, the same logits; and they end where they end. */
+static void k_formats(void)
+{
+    for (int f = KIT_PLAIN; f <= KIT_FORMATS; f++) {
+        kit_shape sh = kit_wide;
+        kit_tensor list[KIT_BLOCKS];
+        ltx_gguf g;
+        ltx_gguf_tensor t;
+        uint64_t cursor = 0, hash = 0;
+        ltx_need need;
+        int n = 0;
+        sh.format = f < KIT_FORMATS ? kit_formats[f] : KIT_MIXED_K;
+        sh.layers = 2; sh.rope_pairs = LTX_ROPE_INTERLEAVED;
+        kit_model *k = kit_make(&sh, 9);
+        kit_buffer b = kit_gguf(k, "llama", NULL, 32, NULL);
+        test_block image = test_alloc_at(b.n, 64, 3);
+        memcpy(image.ptr, b.p, b.n);
+        kit_list(k, list);
+        CHECK_EQ(ltx_gguf_open(kit_blob(&image), NULL, &g), LTX_OK);
+        for (; ltx_gguf_next_tensor(&g, &cursor, &t) == LTX_OK; n++) {
+            const ltx_mat *w = &list[n].w;
+            CHECK(t.type == (uint32_t)w->type && t.bytes == kit_mat_bytes(w) && memcmp(image.ptr + t.offset, w->data, kit_mat_bytes(w)) == 0);
+        }
+        CHECK_EQ(n, g.n_tensors);
+        CHECK_EQ(swallow(kit_blob(&image), &hash), LTX_OK);
+        CHECK(hash == direct_hash(&k->m));
+        for (size_t less = 1; less <= 210; less += 19) {
+            ltx_blob cut = {b.p, b.n - less};
+            CHECK_EQ(ltx_gguf_need(cut, NULL, &need), LTX_E_MODEL);
+        }
+        test_free(&image);
+        free(b.p);
+        kit_free(k);
+    }
+}
+
 /* ==== damaged images ==================================================================================== */
 
 static void every_truncation(void)
@@ -267,7 +318,7 @@ static const patch patches[] = {
     {"token_embd.weight", 0, 4, 5, LTX_E_MODEL, "GGUF"}, {"token_embd.weight", 0, 4, 0xffffffffu, LTX_E_MODEL, "GGUF"}, {"token_embd.weight", 4, 8, 0, LTX_E_MODEL, "token_embd.weight"},
     {"token_embd.weight", 4, 8, UINT64_C(1) << 33, LTX_E_MODEL, "token_embd.weight"}, {"token_embd.weight", 12, 8, UINT64_MAX, LTX_E_MODEL, "token_embd.weight"},
     {"token_embd.weight", 12, 8, UINT64_C(1) << 59, LTX_E_MODEL, "token_embd.weight"}, {"token_embd.weight", 12, 8, 13, LTX_E_MODEL, "head"},
-    {"token_embd.weight", 20, 4, 99, LTX_E_ABSENT, "token_embd.weight"}, {"token_embd.weight", 20, 4, 0x10001u, LTX_E_ABSENT, "token_embd.weight"},
+    {"token_embd.weight", 20, 4, 99, LTX_E_ABSENT, "token_embd.weight"}, {"token_embd.weight", 20, 4, LTX_Q4_K, LTX_E_MODEL, "token_embd.weight"}, {"token_embd.weight", 20, 4, 0x10001u, LTX_E_ABSENT, "token_embd.weight"},
     {"token_embd.weight", 24, 8, 1, LTX_E_MODEL, "token_embd.weight"}, {"token_embd.weight", 24, 8, UINT64_MAX - 31, LTX_E_MODEL, "token_embd.weight"},
     {"token_embd.weight", 24, 8, 1 << 20, LTX_E_MODEL, "token_embd.weight"}, {"output_norm.weight", 12, 4, LTX_F16, LTX_E_MODEL, "out_norm"},
     {"blk.1.attn_k.weight", 12, 8, 15, LTX_E_MODEL, "wk"}, {"blk.1.attn_", 0, 1, 'x', LTX_E_ABSENT, "blk.1.attn_xorm.weight"},
@@ -748,7 +799,7 @@ int main(void)
     TEST(shipped);
     TEST(shared);
     TEST(walking);
-    TEST(odd_address);
+    TEST(odd_address); TEST(k_formats);
     TEST(every_truncation);
     TEST(every_byte_flipped);
     TEST(hostile_values);

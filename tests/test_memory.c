@@ -99,18 +99,19 @@ static ltx_result product_block(void *arg, ltx_mem mem)
 
 static void matmul(void)
 {
-    for (int f = 0; f < 5; f++)
+    for (int f = 0; f < KIT_FORMATS; f++)
         for (int m = 1; m <= 40; m = m * 3 + 1) {
+            int cols = f < KIT_PLAIN ? 96 : 256;
             kit_model k;
             test_rng r = {1};
             product p;
             ltx_need need;
             memset(&k, 0, sizeof k);
-            p.w = kit_mat(&k, kit_formats[f], 37, 96, 0, &r);
+            p.w = kit_mat(&k, kit_formats[f], 37, cols, 0, &r);
             p.m = m;
-            p.x = (float *)test_malloc((size_t)m * 96 * sizeof(float));
+            p.x = (float *)test_malloc((size_t)(m * cols) * sizeof(float));
             p.y = (float *)test_malloc((size_t)m * 37 * sizeof(float));
-            for (int i = 0; i < m * 96; i++) p.x[i] = (float)test_gauss(&r);
+            for (int i = 0; i < m * cols; i++) p.x[i] = (float)test_gauss(&r);
             CHECK_EQ(ltx_matmul_need(&p.w, m, &need), LTX_OK);
             exact_block(&need, product_block, &p);
             free(p.x);

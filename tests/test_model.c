@@ -32,7 +32,7 @@ static const tolerance quant_tol = {3e-5, 2.5e-1, 1e-2};
 
 enum { MAX_LAYERS = 6, MAX_BLOCKS = 18 * MAX_LAYERS + 4, MAX_STEPS = 16 };
 enum { BIASES = 1, QK_NORMS = 2, NO_GATE = 4, TIED = 8, FACTORS = 16, FLOATS_ONLY = 32 };
-enum { MIXED = -1 }; /* for a format: each tensor another */
+enum { MIXED = -1, MIXED_K = -2 }; /* for a format: each tensor another, without or with K formats */
 
 typedef struct shape {
     const char *name;
@@ -54,6 +54,8 @@ static const shape shapes[] = {
     {"norope", 32, 2, 2, 2, 16, 35, {64, 64}, 0, NO_GATE | TIED, LTX_ROPE_NONE, 0, LTX_ACT_RELU, 0.0f, 0.0f, 0.0f, 0.0f},
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
+/* Wide enough for super-blocks of 256, in products of one, two and three of them. */
+static const shape wide = {"wide", 256, 2, 4, 2, 128, 37, {256, 768}, 0, 0, LTX_ROPE_HALVES, 0, LTX_ACT_SILU, 0.0f, 0.0f, 0.0f, 0.0f};
 
 static const int formats[] = {LTX_F32, LTX_F16, LTX_BF16, LTX_Q8_0, LTX_Q4_0, MIXED};
 enum { N_FORMATS = sizeof formats / sizeof formats[0] };
@@ -70,7 +72,8 @@ typedef struct box {
 
 static int next_format(box *b, int floats_only)
 {
-    int f = b->format != MIXED ? b->format : formats[test_int(&b->rng, floats_only ? 3 : 5)];
+    static const int all[] = {LTX_F32, LTX_F16, LTX_Q8_0, LTX_Q4_0, LTX_Q4_K, LTX_Q5_K, LTX_Q6_K};
+    int f = b->format == MIXED_K ? all[test_int(&b->rng, 7)] : b->format != MIXED ? b->format : formats[test_int(&b->rng, floats_only ? 3 : 5)];
     b->any_quantized |= ref_is_quantized(f);
     return f;
 }
@@ -429,23 +432,26 @@ static ltx_session_desc new_desc(int kv)
 static void name_failure(long before, const char *what, int format, const char *more)
 {
     if (test_now.failures != before && before < TEST_MAX_PRINTED)
-        printf("  in: %s %s %s\n", what, format == MIXED ? "mixed" : ltx_type_name(format), more);
+        printf("  in: %s %s %s\n", what, format < 0 ? "mixed" : ltx_type_name(format), more);
 }
 
 /* ==== tests: shapes, formats, caches ===================================================================== */
 
+static void shape_of_format(const shape *s, int format, uint64_t seed)
+{
+    long before = test_now.failures;
+    box *b = new_box(s, format, seed);
+    ltx_session_desc d = new_desc(LTX_KV_F32);
+    check_script(b, &d, &short_script);
+    free_box(b);
+    name_failure(before, s->name, format, "");
+}
+
 static void shapes_of_format(int format)
 {
     tally_start();
-    for (int i = 0; i < N_SHAPES; i++) {
-        if ((shapes[i].flags & FLOATS_ONLY) && ref_is_quantized(format)) continue;
-        long before = test_now.failures;
-        box *b = new_box(&shapes[i], format, 1000 + (uint64_t)i);
-        ltx_session_desc d = new_desc(LTX_KV_F32);
-        check_script(b, &d, &short_script);
-        free_box(b);
-        name_failure(before, shapes[i].name, format, "");
-    }
+    for (int i = 0; i < N_SHAPES; i++)
+        if (!(shapes[i].flags & FLOATS_ONLY) || !ref_is_quantized(format)) shape_of_format(&shapes[i], format, 1000 + (uint64_t)i);
     tally_end();
 }
 
@@ -472,6 +478,17 @@ static void shapes_q8_0(void)
 static void shapes_q4_0(void)
 {
     shapes_of_format(LTX_Q4_0);
+}
+
+/* The embedding is of the format, too: rows of it are looked up. */
+static void shapes_k(void)
+{
+    tally_start();
+    shape_of_format(&wide, LTX_Q4_K, 1020);
+    shape_of_format(&wide, LTX_Q5_K, 1021);
+    shape_of_format(&wide, LTX_Q6_K, 1022);
+    shape_of_format(&wide, MIXED_K, 1023); /* products of the same inputs in blocks of 32 and of 256 */
+    tally_end();
 }
 
 static void shapes_mixed(void)
@@ -1385,6 +1402,7 @@ int main(void)
     TEST(shapes_bf16);
     TEST(shapes_q8_0);
     TEST(shapes_q4_0);
+    TEST(shapes_k);
     TEST(shapes_mixed);
     TEST(kv_formats);
     TEST(plan_helpers);

@@ -5,6 +5,7 @@
    set, length, alignment and batch size. */
 #define LTX_IMPLEMENTATION
 #include "ltx.h"
+#include "k_blocks.h"
 #include "ref.h"
 #include "test.h"
 
@@ -15,6 +16,8 @@
 #define FLOAT_SUM_TOL 4e-6
 /* One chain over blocks of 32: as above with fewer terms, the promise of the contract is 1e-5. */
 #define QUANT_SUM_TOL 1e-5
+/* Two links of a chain per super-block of 256, relative to the sizes of what they add: at most eight roundings here. */
+#define K_SUM_TOL 1e-6
 /* exp, a division and a sum: a few roundings relative to the largest probability. */
 #define SOFTMAX_TOL 1e-6
 /* Norms: a sum of squares, a root, two products. */
@@ -31,6 +34,7 @@ enum { N_LENGTHS = sizeof lengths / sizeof lengths[0] };
 
 static const int formats[] = {LTX_F32, LTX_F16, LTX_BF16, LTX_Q8_0, LTX_Q4_0};
 enum { N_FORMATS = sizeof formats / sizeof formats[0] };
+static const int k_formats[] = {LTX_Q4_K, LTX_Q5_K, LTX_Q6_K};
 
 static int has_isa(int isa)
 {
@@ -83,8 +87,20 @@ static void row_bytes(void)
     CHECK_EQ(ltx_row_bytes(LTX_Q4_0, 64), 36);
     CHECK_EQ(ltx_row_bytes(LTX_Q8_0, 33), 0);
     CHECK_EQ(ltx_row_bytes(LTX_Q4_0, 31), 0);
+    CHECK_EQ(ltx_row_bytes(LTX_Q4_K, 512), 288);
+    CHECK_EQ(ltx_row_bytes(LTX_Q5_K, 512), 352);
+    CHECK_EQ(ltx_row_bytes(LTX_Q6_K, 512), 420);
+    for (int f = 0; f < 3; f++) {
+        CHECK_EQ(ltx_row_bytes(k_formats[f], 0), 0);
+        CHECK_EQ(ltx_row_bytes(k_formats[f], 32), 0);
+        CHECK_EQ(ltx_row_bytes(k_formats[f], 255), 0);
+        CHECK_EQ(ltx_row_bytes(k_formats[f], -256), 0);
+    }
     CHECK_EQ(ltx_row_bytes(5, 32), 0);
+    CHECK_EQ(ltx_row_bytes(11, 256), 0);
+    CHECK_EQ(ltx_row_bytes(15, 256), 0);
     CHECK(strcmp(ltx_type_name(LTX_Q8_0), "Q8_0") == 0);
+    CHECK(strcmp(ltx_type_name(LTX_Q4_K), "Q4_K") == 0 && strcmp(ltx_type_name(LTX_Q5_K), "Q5_K") == 0 && strcmp(ltx_type_name(LTX_Q6_K), "Q6_K") == 0);
     CHECK(strcmp(ltx_type_name(77), "?") == 0);
 }
 
@@ -239,10 +255,231 @@ static void quantize_refuses(void)
     memset(out, 7, sizeof out);
     CHECK_EQ(ltx_quantize(LTX_Q8_0, x, 33, out), LTX_E_ARG);
     CHECK_EQ(ltx_quantize(LTX_Q4_0, x, 31, out), LTX_E_ARG);
+    for (int f = 0; f < 3; f++) {
+        CHECK_EQ(ltx_quantize(k_formats[f], x, 32, out), LTX_E_ARG);
+        CHECK_EQ(ltx_dequantize(k_formats[f], out, 64, x), LTX_E_ARG);
+        CHECK_EQ(ltx_quantize(k_formats[f], x, -256, out), LTX_E_ARG);
+    }
     CHECK_EQ(ltx_quantize(77, x, 32, out), LTX_E_ARG);
     CHECK_EQ(ltx_dequantize(LTX_Q8_0, out, 33, x), LTX_E_ARG);
     CHECK_EQ(ltx_dequantize(77, out, 32, x), LTX_E_ARG);
     for (size_t i = 0; i < sizeof out; i++) CHECK_EQ(out[i], 7);
+    for (int i = 0; i < 64; i++) CHECK(x[i] == 0.0f);
+}
+
+/* ---- K formats ---- */
+
+/* Any bytes, with a finite d and dmin (sign and denormals included) if asked. */
+static void random_super(test_rng *r, int type, int finite, unsigned char *block)
+{
+    size_t bytes = ref_row_bytes(type, REF_SUPER), at = type == LTX_Q6_K ? 208 : 0;
+    for (size_t i = 0; i < bytes; i++) block[i] = (unsigned char)test_int(r, 256);
+    for (size_t i = at; finite && i < at + (type == LTX_Q6_K ? 2 : 4); i += 2)
+        if ((block[i + 1] & 0x7c) == 0x7c) block[i + 1] = (unsigned char)(block[i + 1] & 0xbf);
+}
+
+/* The values are exact in double, so they have one right rounding. All bytes, at odd addresses; not finite only where the reference is. */
+static void k_decode(void)
+{
+    test_rng r = {411};
+    for (int f = 0; f < 3; f++)
+        for (int round = 0; round < 400; round++) {
+            int type = k_formats[f], n = 1 + round % 3;
+            size_t bytes = ref_row_bytes(type, REF_SUPER);
+            test_block in = test_alloc_at((size_t)n * bytes, 2, 1), out = test_alloc_at((size_t)n * REF_SUPER * 4, 16, 4);
+            double want[3 * REF_SUPER];
+            float *y = (float *)(void *)out.ptr;
+            for (int b = 0; b < n; b++) random_super(&r, type, round % 8 != 7, in.ptr + (size_t)b * bytes);
+            CHECK_EQ(ltx_dequantize(type, in.ptr, n * REF_SUPER, y), LTX_OK);
+            ref_decode_row(type, in.ptr, n * REF_SUPER, want);
+            for (int i = 0; i < n * REF_SUPER; i++) CHECK(isnan(want[i]) ? isnan(y[i]) : ref_bits(y[i]) == ref_bits((float)want[i]));
+            test_free(&in);
+            test_free(&out);
+        }
+}
+
+static double squared_error(const float *x, const float *y, int n)
+{
+    double sum = 0.0;
+    for (int i = 0; i < n; i++) sum += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+    return sum;
+}
+
+/* Super-blocks of another engine: decoded to its bits; our own of the same numbers are as good. */
+static void k_recorded(void)
+{
+    static const unsigned char *const bytes[] = {q4_k_bytes, q5_k_bytes, q6_k_bytes};
+    static const uint32_t *const floats[] = {q4_k_floats, q5_k_floats, q6_k_floats};
+    float x[512], theirs[512], ours[512];
+    unsigned char out[420];
+    k_inputs(x);
+    for (int f = 0; f < 3; f++) {
+        CHECK_EQ(ltx_dequantize(k_formats[f], bytes[f], 512, theirs), LTX_OK);
+        for (int i = 0; i < 512; i++) CHECK_EQ(ref_bits(theirs[i]), floats[f][i]);
+        CHECK_EQ(ltx_quantize(k_formats[f], x, 512, out), LTX_OK);
+        CHECK_EQ(ltx_dequantize(k_formats[f], out, 512, ours), LTX_OK);
+        for (int b = 0; b < 512; b += REF_SUPER) {
+            double a = squared_error(x + b, ours + b, REF_SUPER), c = squared_error(x + b, theirs + b, REF_SUPER);
+            printf("%s, super-block %d: squared error %.4g, %.3f of the other engine's\n", ltx_type_name(k_formats[f]), b / REF_SUPER, a, a / c);
+            CHECK(a <= 1.1 * c);
+        }
+    }
+}
+
+/* x through a format; the bytes lie between fences at an odd address and decode as the reference says. */
+static void through(int type, const float *x, int n, float *y)
+{
+    test_block in = test_alloc_at((size_t)n * 4, 16, 4), out = test_alloc_at(ref_row_bytes(type, n), 2, 1);
+    double *want = ref_new(n);
+    memcpy(in.ptr, x, (size_t)n * 4);
+    CHECK_EQ(ltx_quantize(type, (const float *)(const void *)in.ptr, n, out.ptr), LTX_OK);
+    CHECK_EQ(ltx_dequantize(type, out.ptr, n, y), LTX_OK);
+    ref_decode_row(type, out.ptr, n, want);
+    for (int i = 0; i < n; i++) CHECK(isnan(want[i]) ? isnan(y[i]) : ref_bits(y[i]) == ref_bits((float)want[i]));
+    free(want);
+    test_free(&in);
+    test_free(&out);
+}
+
+/* Numbers of kind 0 around zero, 1 with a few large ones, 2 off the middle, 3 all on one side, 4 sub-blocks of different sizes. */
+static void k_numbers(test_rng *r, int kind, double scale, float *x)
+{
+    for (int i = 0; i < REF_SUPER; i++) {
+        double v = test_gauss(r), size = ldexp(1.0, i / 32 % 4 - 2);
+        x[i] = (float)(scale * (kind == 1 ? v * v * v : kind == 2 ? v - 4.0 : kind == 3 ? v + 8.0 : kind == 4 ? v * size : v));
+    }
+}
+
+/* Root mean square of the error in steps of a uniform grid over the range of a sub-block with zero, which would have sqrt(1 / 12) = 0.289;
+   the integer scales cost a little, and no number may be further off than this many steps of the widest sub-block. */
+static void k_errors(void)
+{
+    static const double most[3] = {0.33, 0.33, 0.36}, furthest[3] = {1.0, 0.9, 0.8};
+    test_rng r = {421};
+    float x[REF_SUPER], y[REF_SUPER];
+    for (int f = 0; f < 3; f++) {
+        double worst = 0.0, far = 0.0;
+        int type = k_formats[f], n = type == LTX_Q6_K ? 16 : 32;
+        for (int round = 0; round < 500; round++) {
+            double squares = 0.0, widest = 0.0, off = 0.0;
+            k_numbers(&r, round % 5, ldexp(1.0, round % 21 - 14), x);
+            through(type, x, REF_SUPER, y);
+            for (int j = 0; j < REF_SUPER; j += n) {
+                double low = 0.0, high = 0.0, step;
+                for (int i = j; i < j + n; i++) low = fmin(low, (double)x[i]), high = fmax(high, (double)x[i]);
+                step = type == LTX_Q6_K ? fmax(high, -low) / 32.0 : (high - low) / (type == LTX_Q4_K ? 15.0 : 31.0);
+                widest = fmax(widest, step);
+                squares += squared_error(x + j, y + j, n) / (step * step);
+                for (int i = j; i < j + n; i++) off = fmax(off, fabs((double)x[i] - (double)y[i]));
+            }
+            worst = fmax(worst, sqrt(squares / REF_SUPER));
+            far = fmax(far, off / widest);
+        }
+        printf("%s: error of a super-block up to %.3f steps (allowed %.2f), of a number %.3f of the widest (allowed %.1f)\n", ltx_type_name(type), worst, most[f], far, furthest[f]);
+        CHECK(worst <= most[f] && far <= furthest[f]);
+    }
+}
+
+/* A super-block that uses its whole range: largest scale and min, both ends of q in each sub-block. */
+static ref_super full_super(test_rng *r, int type)
+{
+    ref_super s;
+    int six = type == LTX_Q6_K, top = type == LTX_Q4_K ? 15 : 31, n = six ? 16 : 32;
+    memset(&s, 0, sizeof s);
+    s.d = ref_from_half((unsigned)(test_int(r, six ? 2 : 1) << 15 | (8 + test_int(r, 8)) << 10 | test_int(r, 1024)));
+    if (!six) s.dmin = ref_round_half(s.d * (2.0 + 8.0 * test_uniform(r)));
+    for (int j = 0; j < REF_SUPER / n; j++) {
+        s.scale[j] = six ? test_int(r, 256) - 128 : 1 + test_int(r, 63);
+        if (!six) s.min[j] = test_int(r, 64);
+    }
+    s.scale[test_int(r, 8)] = six ? -128 : 63;
+    if (!six) s.min[test_int(r, 8)] = 63;
+    for (int e = 0; e < REF_SUPER; e++) {
+        s.q[e] = six ? test_int(r, 64) - 32 : test_int(r, top + 1);
+        if (e % n == 3) s.q[e] = six ? -32 : 0;
+        if (e % n == 8 && !six) s.q[e] = top;
+    }
+    return s;
+}
+
+/* What a super-block can hold comes back bit for bit, and so do zeros. */
+static void k_round_trip(void)
+{
+    test_rng r = {431};
+    float x[REF_SUPER], y[REF_SUPER];
+    unsigned char block[210];
+    for (int f = 0; f < 3; f++)
+        for (int round = 0; round < 300; round++) {
+            int type = k_formats[f];
+            ref_super s = full_super(&r, type);
+            for (int e = 0; e < REF_SUPER; e++) x[e] = (float)ref_super_value(type, &s, e);
+            through(type, x, REF_SUPER, y);
+            for (int e = 0; e < REF_SUPER; e++) CHECK(x[e] == y[e]); /* a zero may change its sign */
+            ref_super_write(type, &s, block);
+            CHECK_EQ(ltx_dequantize(type, block, REF_SUPER, y), LTX_OK);
+            CHECK(memcmp(x, y, sizeof x) == 0);
+        }
+    memset(x, 0, sizeof x);
+    for (int f = 0; f < 3; f++) {
+        memset(block, 7, sizeof block);
+        CHECK_EQ(ltx_quantize(k_formats[f], x, REF_SUPER, block), LTX_OK);
+        for (size_t i = 0; i < ref_row_bytes(k_formats[f], REF_SUPER); i++) CHECK_EQ(block[i], 0);
+        for (int e = 0; e < REF_SUPER; e++) x[e] = -0.0f;
+        through(k_formats[f], x, REF_SUPER, y);
+        for (int e = 0; e < REF_SUPER; e++) CHECK(y[e] == 0.0f);
+    }
+}
+
+/* Sizes from denormals to the largest float: small ones become zeros, too large ones not finite, all others are within a
+   step, which is a fifteenth or thirty-first of a range of 2, a thirty-second of 1. */
+static void k_extremes(void)
+{
+    static const double room[3] = {2.0 / 15.0, 2.0 / 31.0, 1.0 / 32.0};
+    float x[REF_SUPER], y[REF_SUPER];
+    for (int f = 0; f < 3; f++)
+        for (int e = -149; e <= 127; e += 3)
+            for (int kind = 0; kind < 6; kind++) {
+                double size = ldexp(1.0, e), most = 0.0;
+                for (int i = 0; i < REF_SUPER; i++) {
+                    int v = kind == 0 ? 1 : kind == 1 ? -1 : kind == 2 ? (i % 2 ? 1 : -1) : kind == 3 ? i == 77 : kind == 4 ? -(i == 200) : i % 9 - 4;
+                    x[i] = (float)(size * v / (kind == 5 ? 4.0 : 1.0));
+                    most = fmax(most, fabs((double)x[i]));
+                }
+                through(k_formats[f], x, REF_SUPER, y);
+                for (int i = 0; i < REF_SUPER; i++) {
+                    if (e <= -40) CHECK(y[i] == 0.0f);
+                    else if (e >= 30) CHECK(!isfinite(y[i]));
+                    else if (e >= -10 && e <= 20) CHECK_NEAR((double)y[i], (double)x[i], most * room[f]);
+                }
+            }
+    for (int i = 0; i < REF_SUPER; i++) x[i] = i % 2 ? FLT_MAX : -FLT_MAX; /* the range is no float any more */
+    for (int f = 0; f < 3; f++) {
+        through(k_formats[f], x, REF_SUPER, y);
+        for (int i = 0; i < REF_SUPER; i++) CHECK(!isfinite(y[i]));
+    }
+}
+
+/* One number that is none spoils its super-block, visibly, and no other. */
+static void k_not_finite(void)
+{
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    test_rng r = {441};
+    float x[3 * REF_SUPER], y[3 * REF_SUPER], clean[3 * REF_SUPER];
+    fill_gauss(&r, x, 3 * REF_SUPER, 0.1);
+    for (int f = 0; f < 3; f++) {
+        through(k_formats[f], x, 3 * REF_SUPER, clean);
+        for (int at = REF_SUPER; at < 2 * REF_SUPER; at += 17) {
+            float old = x[at];
+            x[at] = bad[at % 4];
+            through(k_formats[f], x, 3 * REF_SUPER, y);
+            for (int i = REF_SUPER; i < 2 * REF_SUPER; i++) CHECK(isnan(y[i]));
+            CHECK(memcmp(y, clean, REF_SUPER * 4) == 0 && memcmp(y + 2 * REF_SUPER, clean + 2 * REF_SUPER, REF_SUPER * 4) == 0);
+            x[at] = old;
+        }
+        for (int i = 0; i < 3 * REF_SUPER; i++) y[i] = bad[i % 4];
+        through(k_formats[f], y, 3 * REF_SUPER, y);
+        for (int i = 0; i < 3 * REF_SUPER; i++) CHECK(isnan(y[i]));
+    }
 }
 
 /* ==== functions ========================================================================================= */
@@ -540,7 +777,14 @@ static void rope(void)
 
 /* ==== matrix products =================================================================================== */
 
-/* A random matrix at an odd address. raw: any bytes, so that codes which no encoder writes (-128) occur. */
+/* Is byte k of a row part of a d or dmin? */
+static int is_half(int type, size_t k)
+{
+    size_t at = k % ref_row_bytes(type, ref_block_of(type));
+    return type == LTX_Q6_K ? at >= 208 : at < (ref_is_k(type) ? 4u : 2u);
+}
+
+/* A random matrix at an odd address. raw: any bytes, so that codes which no encoder writes (-128) occur, and the largest often. */
 static test_block random_matrix(test_rng *r, int type, int rows, int cols, int raw, ltx_mat *m)
 {
     size_t stride = ref_row_bytes(type, cols);
@@ -550,9 +794,10 @@ static test_block random_matrix(test_rng *r, int type, int rows, int cols, int r
         unsigned char *at = b.ptr + stride * (size_t)i;
         for (int c = 0; c < cols; c++) row[c] = test_gauss(r) / sqrt((double)cols);
         ref_encode_row(type, row, cols, at);
-        if (raw && type == LTX_Q8_0)
-            for (size_t k = 0; k < stride; k++)
-                if (k % 34 >= 2) at[k] = (unsigned char)(test_int(r, 3) ? 0x80 : test_int(r, 256));
+        for (size_t k = 0; raw && k < stride; k++) {
+            int most = type == LTX_Q8_0 || (type == LTX_Q6_K && k % 210 >= 192) ? 0x80 : 0xff;
+            if (!is_half(type, k)) at[k] = (unsigned char)(test_int(r, 3) ? most : test_int(r, 256));
+        }
     }
     free(row);
     m->data = b.ptr;
@@ -578,13 +823,30 @@ static void run_matmul(int isa, const ltx_mat *w, const float *x, int m, float *
     test_free(&by);
 }
 
-/* Largest error of y relative to the sum of |terms|. */
-static double matmul_error(const ref_mat *w, const float *x, int m, const float *y)
+/* Largest error of y in a K format, relative to the sum of the sizes of a super-block's terms. */
+static double matmul_error_k(const ltx_mat *w, const float *x, int m, const float *y)
 {
+    double worst_error = 0.0, sizes;
+    for (int i = 0; i < m; i++) {
+        double *wide = widen(x + (size_t)i * (size_t)w->cols, w->cols);
+        for (int r = 0; r < w->rows; r++) {
+            const unsigned char *row = (const unsigned char *)w->data + ref_row_bytes(w->type, w->cols) * (size_t)r;
+            double sum = ref_k_product(w->type, row, w->cols, wide, &sizes), error = fabs((double)y[i * w->rows + r] - sum) / (sizes + 1e-30);
+            worst_error = fmax(worst_error, isnan(error) ? 1e30 : error);
+        }
+        free(wide);
+    }
+    return worst_error;
+}
+
+/* Largest error of y relative to the sum of |terms|. */
+static double matmul_error(const ltx_mat *raw, const ref_mat *w, const float *x, int m, const float *y)
+{
+    if (ref_is_k(w->type)) return matmul_error_k(raw, x, m, y);
     double worst_error = 0.0, *inputs = ref_new(w->cols);
     for (int i = 0; i < m; i++) {
         double *wide = widen(x + (size_t)i * (size_t)w->cols, w->cols);
-        if (ref_is_quantized(w->type)) ref_quantize_inputs(wide, w->cols, inputs);
+        if (ref_is_quantized(w->type)) ref_quantize_inputs(w->type, wide, w->cols, inputs);
         else memcpy(inputs, wide, sizeof(double) * (size_t)w->cols);
         for (int r = 0; r < w->rows; r++) {
             double sum = 0.0, sizes = 1e-30;
@@ -611,10 +873,11 @@ static void check_matmul(test_rng *r, int type, int rows, int cols, int raw, dou
     ref_mat ref = ref_mat_load(&w);
     float *x = new_floats(M * cols), *first = new_floats(M * rows), *y = new_floats(M * rows);
     fill_gauss(r, x, M * cols, 1.0);
-    for (int i = 0; i < cols; i++) x[i] = raw ? (test_int(r, 2) ? 1.0f : -1.0f) : x[i];
+    for (int i = 0; i < cols; i++) x[i] = raw == 2 ? 1.0f : raw ? (test_int(r, 2) ? 1.0f : -1.0f) : x[i];
     for (int i = 0; i < cols && i < REF_BLOCK && M > 1; i++) x[cols + i] = 0.0f;
+    for (int i = 0; i < cols && ref_is_k(type); i++) x[2 * cols + i] = i < REF_SUPER ? 0.0f : x[2 * cols + i];
     run_matmul(LTX_ISA_SCALAR, &w, x, M, first);
-    *worst_error = fmax(*worst_error, matmul_error(&ref, x, M, first));
+    *worst_error = fmax(*worst_error, matmul_error(&w, &ref, x, M, first));
     for (int isa = 1; isa < LTX_ISA_COUNT; isa++) {
         if (!has_isa(isa)) continue;
         for (int m = 1; m <= M; m++) {
@@ -633,14 +896,14 @@ static void check_matmul(test_rng *r, int type, int rows, int cols, int raw, dou
 static void matmul_type(int type, double tol)
 {
     static const int rows[] = {1, 2, 3, 4, 7, 8, 15, 16, 17, 33};
-    static const int blocks[] = {32, 64, 96, 256, 288, 512, 992};
-    int quantized = ref_is_quantized(type), n = quantized ? (int)(sizeof blocks / sizeof blocks[0]) : N_LENGTHS;
+    static const int blocks[] = {32, 64, 96, 256, 288, 512, 992}, supers[] = {256, 512, 1024};
+    const int *cols = ref_is_k(type) ? supers : ref_is_quantized(type) ? blocks : lengths;
+    int n = ref_is_k(type) ? 3 : ref_is_quantized(type) ? 7 : N_LENGTHS, kinds = ref_is_k(type) ? 2 : type == LTX_Q8_0;
     test_rng r = {71 + (uint64_t)type};
     double worst_error = 0.0;
     for (int l = 0; l < n; l++)
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-            for (int raw = 0; raw <= (type == LTX_Q8_0); raw++)
-                check_matmul(&r, type, rows[i], quantized ? blocks[l] : lengths[l], raw, &worst_error);
+            for (int raw = 0; raw <= kinds; raw++) check_matmul(&r, type, rows[i], cols[l], raw, &worst_error);
     printf("%-4s largest error %.3g of the sum of |terms| (allowed %.3g)\n", ltx_type_name(type), worst_error, tol);
     CHECK(worst_error <= tol);
 }
@@ -670,32 +933,87 @@ static void matmul_q4_0(void)
     matmul_type(LTX_Q4_0, QUANT_SUM_TOL);
 }
 
+static void matmul_q4_k(void)
+{
+    matmul_type(LTX_Q4_K, K_SUM_TOL);
+}
+
+static void matmul_q5_k(void)
+{
+    matmul_type(LTX_Q5_K, K_SUM_TOL);
+}
+
+static void matmul_q6_k(void)
+{
+    matmul_type(LTX_Q6_K, K_SUM_TOL);
+}
+
+/* d = dmin = 1 and inputs that are integers, 127 the largest of each super-block: everything is a whole number below 2^24, and the
+   result is exact. Any bytes as q, scales and mins. */
+static void matmul_k_exact(void)
+{
+    enum { ROWS = 19, COLS = 4 * REF_SUPER, M = 3 };
+    test_rng r = {76};
+    float x[M * COLS], y[M * ROWS];
+    double wide[COLS], sizes;
+    for (int f = 0; f < 3; f++) {
+        int type = k_formats[f];
+        size_t bytes = ref_row_bytes(type, COLS);
+        test_block data = test_alloc_at(bytes * ROWS, 64, 1);
+        ltx_mat w = {data.ptr, type, ROWS, COLS};
+        for (size_t k = 0; k < data.size; k++) data.ptr[k] = (unsigned char)test_int(&r, 256);
+        for (size_t k = 0; k + 1 < data.size; k++)
+            if (is_half(type, k) && k % bytes % 2 == 0) ref_put16(data.ptr + k, 0x3c00); /* halves lie at even places of a row */
+        for (int i = 0; i < M * COLS; i++) x[i] = (float)(i % REF_SUPER == 97 ? (i & 1024 ? 127 : -127) : test_int(&r, 7) - 3);
+        for (int isa = 1; isa < LTX_ISA_COUNT; isa++) {
+            if (!has_isa(isa)) continue;
+            run_matmul(isa, &w, x, M, y);
+            for (int i = 0; i < M; i++) {
+                for (int c = 0; c < COLS; c++) wide[c] = (double)x[i * COLS + c];
+                for (int row = 0; row < ROWS; row++) {
+                    double want = ref_k_product(type, data.ptr + bytes * (size_t)row, COLS, wide, &sizes);
+                    CHECK(sizes < 16777216.0);
+                    CHECK((double)y[i * ROWS + row] == want);
+                }
+            }
+        }
+        test_free(&data);
+    }
+}
+
 /* Inputs of every size down to denormals: 127 / max|x| overflows for the smallest, which may become zeros but nothing worse. */
+static void tiny_inputs(test_rng *r, int type)
+{
+    enum { N = REF_SUPER, ROWS = 5 };
+    int n = ref_is_k(type) ? N : 64;
+    for (int e = -148; e <= 60; e += 4) {
+        ltx_mat w;
+        float x[N], y[ROWS], first[ROWS];
+        test_block data = random_matrix(r, type, ROWS, n, 0, &w);
+        ref_mat ref = ref_mat_load(&w);
+        for (int i = 0; i < n; i++) x[i] = (float)ldexp(test_uniform(r) - 0.5, e);
+        double *exact = widen(x, n), want[ROWS], most = fabs(ref_largest(exact, n));
+        ref_product(&ref, NULL, exact, 0, want);
+        for (int isa = 1; isa < LTX_ISA_COUNT; isa++) {
+            if (!has_isa(isa)) continue;
+            run_matmul(isa, &w, x, 1, y);
+            if (isa == LTX_ISA_SCALAR) memcpy(first, y, sizeof y);
+            CHECK(memcmp(first, y, sizeof y) == 0);
+            /* n weights of about 1 / sqrt(n); an input is off by at most half of max / 127, or by all of it where that overflows */
+            double off = fmax(most / 127.0, 127.0 / (double)FLT_MAX);
+            for (int i = 0; i < ROWS; i++) CHECK_NEAR((double)y[i], want[i], sqrt((double)n) * off);
+        }
+        free(exact);
+        free(ref.w);
+        test_free(&data);
+    }
+}
+
 static void matmul_tiny_inputs(void)
 {
     test_rng r = {81};
-    for (int f = 0; f < N_FORMATS; f++)
-        for (int e = -148; e <= 60; e += 4) {
-            ltx_mat w;
-            float x[64], y[5], first[5];
-            test_block data = random_matrix(&r, formats[f], 5, 64, 0, &w);
-            ref_mat ref = ref_mat_load(&w);
-            for (int i = 0; i < 64; i++) x[i] = (float)ldexp(test_uniform(&r) - 0.5, e);
-            double *exact = widen(x, 64), want[5], most = fabs(ref_largest(exact, 64));
-            ref_product(&ref, NULL, exact, 0, want);
-            for (int isa = 1; isa < LTX_ISA_COUNT; isa++) {
-                if (!has_isa(isa)) continue;
-                run_matmul(isa, &w, x, 1, y);
-                if (isa == LTX_ISA_SCALAR) memcpy(first, y, sizeof y);
-                CHECK(memcmp(first, y, sizeof y) == 0);
-                /* 64 weights of about 1/8; an input is off by at most half of max / 127, or by all of it where that overflows */
-                double off = fmax(most / 127.0, 127.0 / (double)FLT_MAX);
-                for (int i = 0; i < 5; i++) CHECK_NEAR((double)y[i], want[i], 8.0 * off);
-            }
-            free(exact);
-            free(ref.w);
-            test_free(&data);
-        }
+    for (int f = 0; f < N_FORMATS; f++) tiny_inputs(&r, formats[f]);
+    for (int f = 0; f < 3; f++) tiny_inputs(&r, k_formats[f]);
 }
 
 static void matmul_refuses(void)
@@ -912,6 +1230,12 @@ int main(void)
     TEST(quantize_random);
     TEST(quantize_known);
     TEST(quantize_refuses);
+    TEST(k_decode);
+    TEST(k_recorded);
+    TEST(k_errors);
+    TEST(k_round_trip);
+    TEST(k_extremes);
+    TEST(k_not_finite);
     TEST(function_errors);
     TEST(function_lengths);
     TEST(function_nan);
@@ -923,6 +1247,10 @@ int main(void)
     TEST(matmul_bf16);
     TEST(matmul_q8_0);
     TEST(matmul_q4_0);
+    TEST(matmul_q4_k);
+    TEST(matmul_q5_k);
+    TEST(matmul_q6_k);
+    TEST(matmul_k_exact);
     TEST(matmul_tiny_inputs);
     TEST(matmul_refuses);
     TEST(probabilities);

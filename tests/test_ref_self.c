@@ -47,6 +47,37 @@ static void blocks(void)
     CHECK(memcmp(x, y, sizeof x) == 0);
 }
 
+/* Places of a few bits as the description in ltx.h names them, bytes and numbers back and forth, and an encoder that is good enough. */
+static void super_blocks(void)
+{
+    static const int types[] = {LTX_Q4_K, LTX_Q5_K, LTX_Q6_K};
+    test_rng r = {12};
+    for (int f = 0; f < 3; f++) {
+        unsigned char bytes[210], again[210];
+        double x[REF_SUPER], y[REF_SUPER], error = 0.0, squares = 0.0;
+        int type = types[f], six = type == LTX_Q6_K;
+        memset(bytes, 0, sizeof bytes);
+        bytes[six ? 100 : type == LTX_Q4_K ? 16 + 100 : 48 + 100] = 0x52; /* fourth row of 32 bytes, fifth of the row */
+        if (type == LTX_Q5_K) bytes[16 + 4] = 0x80;
+        if (six) bytes[128 + 32 + 4] = 0x8c; /* second half: bits 2, 3, 7 */
+        if (six) bytes[192 + 15] = 0x80; else bytes[4 + 3] = 0x85, bytes[4 + 4 + 3] = 0x47, bytes[4 + 11] = 0x63;
+        ref_super s = ref_super_read(type, bytes);
+        if (six) CHECK(s.q[128 + 32 + 4] == 2 + 48 - 32 && s.q[128 + 96 + 4] == 5 + 32 - 32 && s.scale[15] == -128 && s.scale[14] == 0);
+        else CHECK(s.q[192 + 4] == 2 && s.q[224 + 4] == (type == LTX_Q5_K ? 16 : 0) + 5);
+        if (!six) CHECK(s.scale[3] == 5 && s.scale[7] == 3 + 32 && s.min[3] == 7 && s.min[7] == 6 + 16);
+        for (size_t i = 0; i < ref_super_bytes(type); i++) bytes[i] = (unsigned char)test_int(&r, 256);
+        bytes[1] &= 0x3f, bytes[3] &= 0x3f, bytes[209] &= 0x3f; /* finite */
+        s = ref_super_read(type, bytes);
+        ref_super_write(type, &s, again);
+        CHECK(memcmp(bytes, again, ref_super_bytes(type)) == 0);
+        for (int i = 0; i < REF_SUPER; i++) x[i] = test_gauss(&r);
+        ref_encode_row(type, x, REF_SUPER, bytes);
+        ref_decode_row(type, bytes, REF_SUPER, y);
+        for (int i = 0; i < REF_SUPER; i++) error += (x[i] - y[i]) * (x[i] - y[i]), squares += x[i] * x[i];
+        CHECK(sqrt(error / squares) < (type == LTX_Q4_K ? 0.1 : 0.05));
+    }
+}
+
 /* ---- a trained model ------------------------------------------------------------------------------------- */
 
 /* Views into the image of a llama2.c checkpoint (version 0): seven int32, then float32 matrices. */
@@ -224,6 +255,7 @@ int main(void)
     test_begin("test_ref_self");
     TEST(halves);
     TEST(blocks);
+    TEST(super_blocks);
     TEST(recorded_logits);
     TEST(identities);
     return test_end();
