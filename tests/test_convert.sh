@@ -277,6 +277,24 @@ static void check_bias(const char *file)
     free((void *)(uintptr_t)g.image.ptr);
 }
 
+/* A llama2.c checkpoint whose rows are super-blocks, but for w_down if ffn is no multiple of 256. */
+static void make_wide(const char *to, int32_t layers, int32_t ffn)
+{
+    static const int32_t heads = 4, dim = 256, vocab = 300;
+    int32_t head[7] = { dim, ffn, layers, heads, 1, vocab, 64 };
+    size_t layer = 2 * 256 + 256 * (512 + 2 * 64) + 3 * 256 * (size_t)ffn, n = (size_t)vocab * 256 + (size_t)layers * layer + 256 + 64 * 64, i;
+    uint64_t s = 1;
+    FILE *f = fopen(to, "wb");
+    CHECK(f && fwrite(head, 4, 7, f) == 7);
+    for (i = 0; i < n; i++) {
+        float x;
+        s = s * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        x = (float)((double)(s >> 40) / 16777216.0 - 0.5) / 8;
+        CHECK(fwrite(&x, 4, 1, f) == 1);
+    }
+    CHECK(fclose(f) == 0);
+}
+
 static size_t below(uint64_t *state, size_t n)
 {
     *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
@@ -309,6 +327,7 @@ int main(int argc, char **argv)
     else if (strcmp(argv[1], "model") == 0) model(argv[2], argv[3]);
     else if (strcmp(argv[1], "hf") == 0 && argc > 5) make_hf(argv[2], argv[3], argv[4], atoi(argv[5]));
     else if (strcmp(argv[1], "bias") == 0) check_bias(argv[2]);
+    else if (strcmp(argv[1], "wide") == 0 && argc > 4) make_wide(argv[2], atoi(argv[3]), atoi(argv[4]));
     else if (strcmp(argv[1], "damage") == 0 && argc > 4) damage(argv[2], argv[3], strtoul(argv[4], NULL, 10));
     else return 2;
     return 0;
@@ -420,6 +439,49 @@ t 0 "exits added" $c --exits 3,1 --name other s.gguf e.gguf
 t 0 "exits read" $k model e.gguf 2
 t 0 "exits removed" $c --exits none e.gguf e2.gguf
 t 0 "no exits read" $k model e2.gguf 0
+
+# K formats: 256 elements a super-block
+t 0 "make a wide model" $k wide wide.bin 8 256
+t 0 "wide F32" $c --tokenizer bytes wide.bin wide.gguf
+for type in q4_k:0.25 q5_k:0.13 q6_k:0.07; do
+    t 0 "wide ${type%:*}" $c --type "${type%:*}" --tokenizer bytes wide.bin wide.${type%:*}.gguf
+    t 0 "wide ${type%:*} is near" $k near wide.${type%:*}.gguf wide.gguf "${type#*:}"
+    t 0 "wide ${type%:*} opens" $k model wide.${type%:*}.gguf 0
+done
+t 0 "K format copied" $c wide.q5_k.gguf copy.gguf
+t 0 "the same bytes, K format" cmp wide.q5_k.gguf copy.gguf
+t 0 "K format to another" $c --type q8_0 wide.q6_k.gguf copy.gguf
+t 0 "K format to another is near" $k near copy.gguf wide.gguf 0.08
+t 0 "mixture" $c --type Q4_K_M --tokenizer bytes wide.bin m.gguf
+t 0 "mixture opens" $k model m.gguf 0
+t 0 "mixture: info" $c --info m.gguf
+for p in 'general.file_type *15$' 'token_embd.weight *Q6_K *300x256' 'attn_norm.weight *F32' 'blk.0.attn_q.weight *Q4_K' 'blk.3.ffn_up.weight *Q4_K'; do
+    has "mixture" "$p"
+done
+for layer in 0:Q6_K 1:Q4_K 2:Q4_K 3:Q6_K 4:Q4_K 5:Q4_K 6:Q6_K 7:Q6_K; do # of eight: the first, the last, 3 and 6
+    has "mixture, layer $layer" "blk.${layer%:*}.attn_v.weight *${layer#*:}"
+    has "mixture, layer $layer" "blk.${layer%:*}.ffn_down.weight *${layer#*:}"
+done
+t 0 "mixture of some tensors" $c --type q8_0 --type-ffn q4_k_m --type-layers 2=q5_k wide.gguf m.gguf
+t 0 "mixture of some tensors: info" $c --info m.gguf
+for p in 'token_embd.weight *Q8_0' 'blk.0.attn_v.weight *Q8_0' 'blk.0.ffn_down.weight *Q6_K' 'blk.1.ffn_down.weight *Q4_K' 'blk.2.attn_v.weight *Q5_K'; do
+    has "mixture of some tensors" "$p"
+done
+t 0 "make a model with odd rows" $k wide odd.bin 2 320
+t 0 "odd rows" $c --type q4_k --tokenizer bytes odd.bin odd.gguf
+has "odd rows: message" 'Q8_0 for 2 tensors whose rows are no multiple of 256: blk.0.ffn_down.weight (256x320) and more'
+t 0 "odd rows open" $k model odd.gguf 0
+t 0 "odd rows: info" $c --info odd.gguf
+has "odd rows" 'blk.1.ffn_down.weight *Q8_0'
+has "odd rows" 'blk.1.ffn_up.weight *Q4_K'
+t 0 "narrow rows" $c --type q6_k --type-ffn q4_k s.gguf y.gguf
+has "narrow rows: message" 'F16 for 5 tensors whose rows are no multiple of 32: blk.0.ffn_down.weight (64x172) and more'
+has "narrow rows: message" 'Q8_0 for 31 tensors whose rows are no multiple of 256: token_embd.weight (512x64) and more'
+t 0 "C arrays, K formats" $c --tokenizer bytes --type q4_k_m --c-array tiny odd.bin tiny.h
+t 0 "C arrays, K formats: the same as GGUF" $c --tokenizer bytes --type q4_k_m odd.bin tiny.gguf
+t 0 "C arrays, K formats in C99" $CC -std=c99 -O0 $warn $sanitize -DWITH_IMPLEMENTATION -I"$root" -I. -o array array.c -lm
+t 0 "C arrays, K formats equal the GGUF" ./array tiny.gguf
+rm -f y.gguf
 
 # Hugging Face names and pairs
 cat >config.json <<'END'

@@ -309,7 +309,8 @@ static const struct { const char *ours, *hf; double low, high; int whole; } keys
     { "eos", "eos_token_id", 0, LTX_MAX_DIM, 1 },
 };
 
-enum { NOT_SET = -1, KEEP = -2 }; /* number formats beside ltx_type: nothing asked; as the input has it */
+/* number formats beside ltx_type: nothing asked; as the input has it; Q4_K, more bits where they count */
+enum { NOT_SET = -1, KEEP = -2, Q4_K_M = -3 };
 
 typedef struct job {
     const char *input, *output, *tokenizer, *config, *exits, *name, *array, *info, *shortlist, *shortlist_size;
@@ -1286,6 +1287,8 @@ static void put_tokenizer(job *j)
 static const struct { const char *name; int32_t type; uint32_t file_type; float limit; } types[] = {
     { "f32", LTX_F32, 0, INFINITY }, { "f16", LTX_F16, 1, 65504.0f }, { "bf16", LTX_BF16, 32, INFINITY },
     { "q8_0", LTX_Q8_0, 7, 127 * 65504.0f }, { "q4_0", LTX_Q4_0, 2, 8 * 65504.0f },
+    { "q4_k", LTX_Q4_K, 14, 63 * 65504.0f }, { "q5_k", LTX_Q5_K, 16, 63 * 65504.0f },
+    { "q6_k", LTX_Q6_K, 18, 127 * 31 * 65504.0f }, { "q4_k_m", Q4_K_M, 15, 0 },
 };
 
 static size_t find_type(int32_t type)
@@ -1303,26 +1306,45 @@ static int32_t parse_type(const char *option, const char *word)
         for (n = 0; word[n] && (word[n] == types[i].name[n] || word[n] + 32 == types[i].name[n]); n++) continue;
         if (!word[n] && !types[i].name[n]) return types[i].type;
     }
-    misuse("%s: \"%s\" is no number format, expected f32, f16, bf16, q8_0 or q4_0", option, word);
+    misuse("%s: \"%s\" is no number format, expected f32, f16, bf16, q8_0, q4_0, q4_k, q5_k, q6_k or q4_k_m", option,
+           word);
+}
+
+/* The layer in a tensor's name, -1 = none; *rest is what follows it. */
+static long layer_of(const char *name, const char **rest)
+{
+    char *end;
+    long layer;
+    *rest = name;
+    if (strncmp(name, layer_prefix[AS_GGUF], 4) != 0) return -1;
+    layer = strtol(name + 4, &end, 10);
+    *rest = *end ? end + 1 : end;
+    return layer;
+}
+
+/* What q4_k_m means for a tensor. Layers as llama.cpp chooses them: first and last eighth, every third between. */
+static int32_t mixed_type(enum class_name in_class, const char *name, long layer, long n_layers)
+{
+    if (in_class == CLASS_EMBED || in_class == CLASS_HEAD) return LTX_Q6_K;
+    if (strcmp(name, "attn_v.weight") != 0 && strcmp(name, "ffn_down.weight") != 0) return LTX_Q4_K;
+    return layer < n_layers / 8 || layer >= 7 * n_layers / 8 || (layer - n_layers / 8) % 3 == 2 ? LTX_Q6_K : LTX_Q4_K;
 }
 
 /* What was asked for this tensor: the layer's answer, else the class's, else the general one. */
-static int32_t wanted_type(const job *j, const raw *t)
+static int32_t wanted_type(const job *j, const raw *t, long n_layers)
 {
-    const char *name = t->name;
-    char *end;
-    long layer = -1;
+    const char *name;
+    long layer = layer_of(t->name, &name);
     enum class_name in_class = CLASS_OTHER;
+    int32_t type = j->type;
     size_t r;
     if (t->n_dims < 2) return LTX_F32;
-    if (strncmp(name, layer_prefix[AS_GGUF], 4) == 0) {
-        layer = strtol(name + 4, &end, 10);
-        name = *end ? end + 1 : end;
-    }
     for (r = 0; r < COUNT(roles); r++)
         if (strcmp(name, roles[r].name[AS_GGUF]) == 0) in_class = (enum class_name)roles[r].in_class;
-    if (layer >= 0 && layer < LTX_MAX_LAYERS && j->layer_type[layer] != NOT_SET) return j->layer_type[layer];
-    return j->class_type[in_class] != NOT_SET ? j->class_type[in_class] : j->type;
+    if (layer >= 0 && layer < LTX_MAX_LAYERS && j->layer_type[layer] != NOT_SET) type = j->layer_type[layer];
+    else if (j->class_type[in_class] != NOT_SET) type = j->class_type[in_class];
+    if (type == KEEP) return t->type;
+    return type == Q4_K_M ? mixed_type(in_class, name, layer, n_layers) : type;
 }
 
 static uint64_t stored_bytes(const source *s)
@@ -1330,29 +1352,58 @@ static uint64_t stored_bytes(const source *s)
     return (uint64_t)ltx_row_bytes(s->type, (int32_t)s->in.dims[0]) * count_rows(&s->in);
 }
 
+/* Tensors whose rows are no multiple of the block that was asked for. */
+typedef struct misfits { uint64_t count; const source *first; } misfits;
+
+static void fit_type(source *s, misfits *of_32, misfits *of_256)
+{
+    uint64_t cols = s->in.dims[0];
+    misfits *m = cols % 32 == 0 ? of_256 : of_32; /* 256 is the only other block */
+    if (ltx_row_bytes(s->type, (int32_t)cols)) return;
+    if (!m->count++) m->first = s;
+    s->type = cols % 32 == 0 ? LTX_Q8_0 : LTX_F16;
+}
+
+static void note_misfits(const misfits *m, const char *instead, int multiple)
+{
+    if (m->count)
+        note("%s for %llu tensors whose rows are no multiple of %d: %s (%s)%s", instead, (ull)m->count, multiple,
+             m->first->in.name, shape(m->first->in.n_dims, m->first->in.dims), m->count > 1 ? " and more" : "");
+}
+
+static long count_layers(const job *j)
+{
+    long n = 0, layer;
+    size_t i;
+    const char *rest;
+    for (i = 0; i < j->n_sources; i++) {
+        layer = layer_of(j->sources[i].in.name, &rest);
+        if (layer >= n && layer < LTX_MAX_LAYERS) n = layer + 1;
+    }
+    return n;
+}
+
 static void choose_types(job *j)
 {
-    uint64_t per_type[COUNT(types)] = { 0 }, odd = 0;
+    uint64_t per_type[COUNT(types)] = { 0 };
     size_t i, most = 0;
-    const source *first = NULL;
+    misfits of_32 = { 0, NULL }, of_256 = { 0, NULL };
     int changed = 0;
+    long n_layers = count_layers(j);
     for (i = 0; i < j->n_sources; i++) {
         source *s = &j->sources[i];
-        int32_t type = wanted_type(j, &s->in);
-        s->type = type == KEEP ? s->in.type : type;
-        if (!ltx_row_bytes(s->type, (int32_t)s->in.dims[0])) {
-            if (!odd++) first = s;
-            s->type = LTX_F16;
-        }
+        s->type = wanted_type(j, &s->in, n_layers);
+        fit_type(s, &of_32, &of_256);
         changed |= s->type != s->in.type;
         j->weights += count_rows(&s->in) * s->in.dims[0];
         j->stored += stored_bytes(s);
         if (s->in.n_dims > 1) per_type[find_type(s->type)] += count_rows(&s->in) * s->in.dims[0];
     }
-    if (odd) note("F16 for %llu tensors whose rows are no multiple of 32: %s (%s)%s", (ull)odd, first->in.name,
-                  shape(first->in.n_dims, first->in.dims), odd > 1 ? " and more" : "");
+    note_misfits(&of_32, "F16", 32);
+    note_misfits(&of_256, "Q8_0", 256);
     for (i = 1; i < COUNT(types); i++)
         if (per_type[i] > per_type[most]) most = i;
+    if (j->type == Q4_K_M && types[most].type == LTX_Q4_K) most = find_type(Q4_K_M);
     if (changed || !j->from_gguf) put_u32(j, "general.file_type", types[most].file_type);
     if (changed || !j->from_gguf) put_u32(j, "general.quantization_version", 2);
 }
@@ -1523,7 +1574,8 @@ static void c_mat(const char *name, const char *part, const ltx_mat *m, const ch
 {
     static const struct { int32_t type; const char *name; } names[] = {
         { LTX_F32, "LTX_F32" }, { LTX_F16, "LTX_F16" }, { LTX_BF16, "LTX_BF16" },
-        { LTX_Q8_0, "LTX_Q8_0" }, { LTX_Q4_0, "LTX_Q4_0" } };
+        { LTX_Q8_0, "LTX_Q8_0" }, { LTX_Q4_0, "LTX_Q4_0" },
+        { LTX_Q4_K, "LTX_Q4_K" }, { LTX_Q5_K, "LTX_Q5_K" }, { LTX_Q6_K, "LTX_Q6_K" } };
     size_t i;
     for (i = 0; i + 1 < COUNT(names) && names[i].type != m->type; i++) continue;
     if (!m->data) fprintf(tool.out, "{ NULL, 0, 0, 0 }%s", after);
@@ -1814,7 +1866,8 @@ static void show_info(job *j)
 enum kind { TEXT, TYPE, LAYERS, SET, QUIET, HELP, VERSION };
 
 static const struct option { const char *name, *arg, *help; enum kind kind; size_t at; } options[] = {
-    { "--type", "T", "number format of all matrices: f32 f16 bf16 q8_0 q4_0", TYPE, offsetof(job, type) },
+    { "--type", "T", "number format of all matrices: f32 f16 bf16 q8_0 q4_0 q4_k q5_k q6_k q4_k_m", TYPE,
+      offsetof(job, type) },
     { "--type-embed", "T", "of the embedding (and of the head, if they are one)", TYPE,
       offsetof(job, class_type[CLASS_EMBED]) },
     { "--type-head", "T", "of the head", TYPE, offsetof(job, class_type[CLASS_HEAD]) },
@@ -1848,7 +1901,9 @@ static void show_help(void)
     for (i = 0; i < COUNT(options); i++) printf("  %-16s %-6s %s\n", options[i].name, options[i].arg, options[i].help);
     puts("\nNumber formats. Without options a matrix keeps the format of the input. The most specific option wins: a\n"
          "layer's (--type-layers) over a class's (--type-embed, -head, -attn, -ffn) over --type; of equals the last.\n"
-         "Norms and biases are always F32. Rows that are no multiple of 32 become F16 where q8_0 or q4_0 was asked.\n");
+         "Norms and biases are always F32. Rows that are no multiple of 32 become F16 where q8_0 or q4_0 was asked;\n"
+         "no multiple of 256, Q8_0 where q4_k, q5_k or q6_k was. q4_k_m is q4_k with q6_k for the embedding, the\n"
+         "head, and attn_v and ffn_down of the layers that matter most, as llama.cpp chooses them.\n");
     fputs("Sizes come from --set, else --config (else config.json beside a Hugging Face input), else the file's own\n"
           "metadata, else the tensors' shapes. Keys of --set:\n ", stdout);
     for (i = 0; i < K_COUNT; i++) printf(" %s", keys[i].ours);
