@@ -1617,7 +1617,7 @@ LTXI_FN float ltxi_log(float x)
      Q4_K, Q5_K, Q6_K         activations in blocks of 256; the integer sum, with the integer scales of the sub-blocks, is exact over all 256, then
                               acc = fma((float)isum, d * dx, acc) and, of the mins, acc = fma((float)-msum, dmin * dx, acc)
      R8, R4                   activations with one scale per row, so that the sum over all columns is exact: ((float)isum * dw) * dx. With 16-bit
-                              activations x = 256 high + low there are two sums: fma((float)isum of high, 256, (float)isum of low)
+                              activations x = 255 high + low there are two sums: fma((float)isum of high, 255, (float)isum of low)
    Lanes are output rows. */
 
 #ifdef LTXI_X86
@@ -1678,8 +1678,8 @@ LTXI_I_##S void ltxi_##S##_put_block(const ltxi_acts *a, int32_t at, int32_t b, 
     if (a->kind != LTXI_ACTS_SUPER) *off = -128 * (int32_t)ltxi_##S##_sum(ltxi_##S##_add(s0, s1)); \
     else *off = (int32_t)(((uint32_t)(int32_t)ltxi_##S##_sum(s0) & 0xffffu) | (uint32_t)(int32_t)ltxi_##S##_sum(s1) << 16); \
 } \
-/* Row `row`, n columns, in groups. Sixteen bits: |x| <= 32639 = 127 * 256 + 127; a quarter more makes the high byte round half up, so that the low \
-   one lies in -128..127. */ \
+/* Row `row`, n columns, in groups. Sixteen bits: |x| <= 32512 = 127 * 255 + 127; x / 255 is never half way between two integers, and both bytes lie in \
+   -127..127, as kernels without products of signed by unsigned bytes want them. */ \
 LTXI_T_##S void ltxi_##S##_quantize_row(const ltxi_acts *a, int32_t row, int32_t n, int32_t group) \
 { \
     ltxi_##S##_v magic = ltxi_##S##_set1(LTXI_MAGIC), zero = ltxi_##S##_set1(0.0f), k, v[2], h[2]; \
@@ -1687,14 +1687,14 @@ LTXI_T_##S void ltxi_##S##_quantize_row(const ltxi_acts *a, int32_t row, int32_t
     int32_t g, b, i; \
     float id; \
     for (g = 0; g < n; g += group) { \
-        id = ltxi_##S##_inverse(x + g, group, a->planes > 1 ? 32639.0f : 127.0f, &a->d[(size_t)(g / group) * (size_t)a->rows + (size_t)row]); \
+        id = ltxi_##S##_inverse(x + g, group, a->planes > 1 ? 32512.0f : 127.0f, &a->d[(size_t)(g / group) * (size_t)a->rows + (size_t)row]); \
         for (k = ltxi_##S##_set1(id), b = g / LTXI_BLOCK; b < (g + group) / LTXI_BLOCK; b++) { \
             for (i = 0; i < 2; i++) v[i] = ltxi_##S##_fma(id == 0 ? zero : ltxi_##S##_ld(x + b * LTXI_BLOCK + i * 16), k, magic); \
             if (a->planes == 1) { ltxi_##S##_put_block(a, row, b, v[0], v[1]); continue; } \
             for (i = 0; i < 2; i++) { \
                 v[i] = ltxi_##S##_sub(v[i], magic); \
-                h[i] = ltxi_##S##_fma(ltxi_##S##_add(v[i], ltxi_##S##_set1(0.25f)), ltxi_##S##_set1(0.00390625f), magic); \
-                v[i] = ltxi_##S##_fma(ltxi_##S##_sub(h[i], magic), ltxi_##S##_set1(-256.0f), ltxi_##S##_add(v[i], magic)); \
+                h[i] = ltxi_##S##_fma(v[i], ltxi_##S##_set1(1.0f / 255.0f), magic); \
+                v[i] = ltxi_##S##_fma(ltxi_##S##_sub(h[i], magic), ltxi_##S##_set1(-255.0f), ltxi_##S##_add(v[i], magic)); \
             } \
             ltxi_##S##_put_block(a, 2 * row, b, h[0], h[1]); \
             ltxi_##S##_put_block(a, 2 * row + 1, b, v[0], v[1]); \
@@ -1709,7 +1709,7 @@ LTXI_I_##S void ltxi_##S##_finish(float *out, const ltxi_acts *x, int32_t row, i
     int32_t m; \
     for (m = 0; m < rows; m++) { \
         v = ltxi_##S##_ldn(out + m * x->planes * 16); \
-        if (x->planes > 1) v = ltxi_##S##_fma(v, ltxi_##S##_set1(256.0f), ltxi_##S##_ldn(out + m * 32 + 16)); \
+        if (x->planes > 1) v = ltxi_##S##_fma(v, ltxi_##S##_set1(255.0f), ltxi_##S##_ldn(out + m * 32 + 16)); \
         ltxi_##S##_st(out + m * 16, ltxi_##S##_mul(ltxi_##S##_mul(v, d), ltxi_##S##_set1(x->d[row + m]))); \
     } \
 }

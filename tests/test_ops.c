@@ -1016,6 +1016,69 @@ static void matmul_tiny_inputs(void)
     for (int f = 0; f < 3; f++) tiny_inputs(&r, k_formats[f]);
 }
 
+/* One product on one set, with activations of one or two bytes where rows have one scale: what ltx_matmul does, and a session with act_bits. */
+static void product(int isa, const ltx_mat *w, const float *x, int m, int planes, float *y)
+{
+    ltxi_arena a = {NULL, 0};
+    ltxi_acts acts;
+    ltxi_kernels table;
+    ltxi_machine machine;
+    ltxi_job job = ltxi_job_of(w, NULL, y, w->rows);
+    memset(&machine, 0, sizeof machine);
+    machine.threads = 1;
+    machine.k = ltxi_kernels_of(isa, &table);
+    ltxi_acts_place(&a, &acts, m, w->cols, planes);
+    test_block work = test_alloc(a.used, LTXI_ALIGN);
+    a.base = work.ptr;
+    a.used = 0;
+    ltxi_acts_place(&a, &acts, m, w->cols, planes);
+    float *rows = new_floats(m * acts.ld);
+    for (int i = 0; i < m; i++) memcpy(rows + i * acts.ld, x + i * w->cols, sizeof(float) * (size_t)w->cols);
+    ltxi_acts_set(&acts, rows);
+    ltxi_multiply(&machine, &acts, m, m, &job, 1);
+    free(rows);
+    test_free(&work);
+}
+
+/* Every format on every set against the scalar one, bit by bit, for as many rows of activations as take different ways. raw: bytes of -128. */
+static void matmul_every_format(void)
+{
+    enum { M = 64, ROWS = 37, COLS = 512 };
+    static const int all[] = {LTX_F32, LTX_F16, LTX_BF16, LTX_Q8_0, LTX_Q4_0, LTX_Q4_K, LTX_Q5_K, LTX_Q6_K, LTX_Q8_X, LTX_Q4_X, LTX_R8, LTX_R4};
+    static const int counts[] = {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 32, 33, 47, 64}, widths[] = {COLS, 256, 96, 32};
+    test_rng r = {72};
+    float *x = new_floats(M * COLS), *v = new_floats(ROWS * COLS), *first = new_floats(M * ROWS), *y = new_floats(M * ROWS);
+    for (int f = 0; f < (int)(sizeof all / sizeof all[0]); f++)
+        for (int c = 0; c < 4; c++)
+            for (int way = 0; way < 4; way++) {
+                int type = all[f], planes = 1 + way / 2, raw = way % 2, one_byte = type == LTX_Q8_0 || type == LTX_Q8_X || type == LTX_R8;
+                size_t bytes = ltx_mat_bytes(type, ROWS, widths[c]);
+                if (bytes == 0 || (raw && !one_byte) || (planes > 1 && type != LTX_R8 && type != LTX_R4)) continue;
+                test_block data = test_alloc_at(bytes, 64, 2);
+                ltx_mat w = {data.ptr, type, ROWS, widths[c]};
+                fill_gauss(&r, v, ROWS * widths[c], 0.1);
+                fill_gauss(&r, x, M * widths[c], 1.0);
+                for (int i = 0; i < M * widths[c]; i++) /* integers at the ends of their ranges */
+                    if (test_int(&r, 3) == 0 || i % widths[c] == 0)
+                        x[i] = (float)(i % widths[c] == 0 ? 32512 : (test_int(&r, 2) ? 127 + test_int(&r, 2) : 32512) * (1 - 2 * test_int(&r, 2))) / 8192.0f;
+                CHECK_EQ(ltx_mat_encode(type, v, ROWS, widths[c], data.ptr), LTX_OK);
+                for (size_t i = 0; raw && i < bytes; i++)
+                    if (type == LTX_Q8_0 ? i % 34 >= 2 : i % (bytes / 3) < (size_t)(16 * widths[c])) data.ptr[i] = (unsigned char)(test_int(&r, 3) ? 0x80 : test_int(&r, 256));
+                product(LTX_ISA_SCALAR, &w, x, M, planes, first);
+                for (int isa = LTX_ISA_SCALAR + 1; isa < LTX_ISA_COUNT; isa++)
+                    for (int i = 0; i < (int)(sizeof counts / sizeof counts[0]) && has_isa(isa); i++) {
+                        product(isa, &w, x, counts[i], planes, y);
+                        if (!CHECK(memcmp(first, y, sizeof(float) * (size_t)(counts[i] * ROWS)) == 0))
+                            printf("  %s, %d columns, %d rows, %d planes, raw %d on %s\n", ltx_type_name(type), widths[c], counts[i], planes, raw, ltx_isa_name(isa));
+                    }
+                test_free(&data);
+            }
+    free(x);
+    free(v);
+    free(first);
+    free(y);
+}
+
 static void matmul_refuses(void)
 {
     test_rng r = {91};
@@ -1251,6 +1314,7 @@ int main(void)
     TEST(matmul_q5_k);
     TEST(matmul_q6_k);
     TEST(matmul_k_exact);
+    TEST(matmul_every_format);
     TEST(matmul_tiny_inputs);
     TEST(matmul_refuses);
     TEST(probabilities);
