@@ -267,6 +267,28 @@ static void full_plan_is_no_plan(const subject *sub)
     free(t.row);
 }
 
+/* The same model with its blocks placed for the kernels; exactly the bytes asked for, on every set, and one byte fewer is refused. */
+static void repacked(const subject *sub)
+{
+    ltx_session_desc d = plain_desc();
+    ltx_model m, untouched;
+    ltx_need need;
+    trace t = trace_random(sub->m, d, 18);
+    CHECK_EQ(ltx_repack_need(sub->m, &need), LTX_OK);
+    test_block b = test_alloc(need.size, need.align);
+    ltx_mem mem = {b.ptr, need.size - 1};
+    memset(&m, 0x5a, sizeof m);
+    memset(&untouched, 0x5a, sizeof untouched);
+    CHECK_EQ(ltx_repack(sub->m, mem, &m), LTX_E_MEM);
+    CHECK(memcmp(&m, &untouched, sizeof m) == 0);
+    mem.size++;
+    if (!CHECK_EQ(ltx_repack(sub->m, mem, &m), LTX_OK)) return;
+    CHECK(!sub->heavy || m.layers[0].wq.type == LTX_Q8_X);
+    for (d.isa = 1; d.isa < LTX_ISA_COUNT; d.isa++) if (ltx_isa_mask() & 1u << d.isa) CHECK(feed_all(&m, &d, &t, odd, 7));
+    free(t.row);
+    test_free(&b);
+}
+
 /* Rewind and replay against the trace of a fresh run, with and without a window. */
 static void rewind_and_replay(const subject *sub)
 {
@@ -672,6 +694,7 @@ BOTH(every_split, 1)
 BOTH(every_row_count, 1)
 BOTH(every_row_of_a_batch, 1)
 BOTH(full_plan_is_no_plan, 1)
+BOTH(repacked, 1)
 BOTH(rewind_and_replay, 1)
 BOTH(exits, 1)
 BOTH(defer_is_exact, 1)
@@ -820,6 +843,9 @@ int main(int argc, char **argv)
     TEST(every_row_count_random); TEST(every_row_count_shipped);
     TEST(every_row_of_a_batch_random); TEST(every_row_of_a_batch_shipped);
     TEST(full_plan_is_no_plan_random); TEST(full_plan_is_no_plan_shipped);
+    TEST(repacked_random);
+    TEST(repacked_shipped);
+    TEST(repacked_random); TEST(repacked_shipped);
     TEST(rewind_and_replay_random); TEST(rewind_and_replay_shipped);
     TEST(exits_random); TEST(exits_shipped);
     TEST(defer_is_exact_random); TEST(defer_is_exact_shipped);
