@@ -3870,11 +3870,50 @@ LTXI_FN void ltxi_drop_rows(ltx_session *s, int32_t position)
     s->n_rows = n;
 }
 
+/* What is done row by row, between products: `fn` for rows 0..n-1, cut over the threads if n times `cols` elements are worth it. */
+typedef struct ltxi_rowwise ltxi_rowwise;
+typedef void ltxi_row_fn(const ltxi_rowwise *w, int32_t i);
+struct ltxi_rowwise {
+    ltx_session *s;
+    const int32_t *idx;   /* rows of the session        */
+    int32_t n, cols, parts;
+    const ltx_mat *norm;  /* what some functions need   */
+    const ltx_layer *l;
+    float scale;
+    int32_t full;
+    ltxi_row_fn *fn;
+};
+LTXI_FN void ltxi_rowwise_task(void *arg, int32_t index)
+{
+    const ltxi_rowwise *w = (const ltxi_rowwise *)arg;
+    int32_t i = (int32_t)((int64_t)w->n * index / w->parts), end = (int32_t)((int64_t)w->n * (index + 1) / w->parts);
+    for (; i < end; i++) w->fn(w, i);
+}
+LTXI_FN ltxi_rowwise ltxi_rowwise_of(ltx_session *s, const int32_t *idx, int32_t n, int32_t cols)
+{
+    ltxi_rowwise w;
+    memset(&w, 0, sizeof w);
+    w.s = s; w.idx = idx; w.n = n; w.cols = cols;
+    return w;
+}
+LTXI_FN void ltxi_row_by_row(ltxi_rowwise *w, ltxi_row_fn *fn)
+{
+    w->fn = fn;
+    w->parts = (int64_t)w->n * w->cols < 32768 ? 1 : ltxi_min(w->s->m.threads, w->n);
+    ltxi_parallel(&w->s->m.pool, ltxi_rowwise_task, w, w->parts);
+}
+
 /* Normed hidden vectors of rows idx[0..n) into xn. */
+LTXI_FN void ltxi_norm_row(const ltxi_rowwise *w, int32_t i)
+{
+    ltx_session *s = w->s;
+    ltxi_rmsnorm(s->m.k, ltxi_hidden(s, &s->rows[w->idx[i]]), w->norm->data, s->model.dim, s->model.norm_eps, s->xn + (size_t)i * (size_t)s->ld);
+}
 LTXI_FN void ltxi_norm_rows(ltx_session *s, const ltx_mat *norm, const int32_t *idx, int32_t n)
 {
-    int32_t i;
-    for (i = 0; i < n; i++) ltxi_rmsnorm(s->m.k, ltxi_hidden(s, &s->rows[idx[i]]), norm->data, s->model.dim, s->model.norm_eps, s->xn + (size_t)i * (size_t)s->ld);
+    ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, s->model.dim);
+    w.norm = norm;
+    ltxi_row_by_row(&w, ltxi_norm_row);
 }
 /* Products of activations, which are quantized first if a matrix wants that. */
 LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
@@ -3882,11 +3921,15 @@ LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const lt
     ltxi_acts_set(&s->acts, x);
     ltxi_multiply(&s->m, &s->acts, rows, rows, jobs, n_jobs);
 }
+LTXI_FN void ltxi_branch_row(const ltxi_rowwise *w, int32_t i)
+{
+    w->s->m.k->axpy(ltxi_hidden(w->s, &w->s->rows[w->idx[i]]), w->s->y + (size_t)i * (size_t)w->s->ld, w->scale, w->s->model.dim);
+}
 LTXI_FN void ltxi_add_branch(ltx_session *s, const int32_t *idx, int32_t n, float scale) /* hidden += scale y */
 {
-    int32_t i;
-    if (scale == 0) scale = 1.0f;
-    for (i = 0; i < n; i++) s->m.k->axpy(ltxi_hidden(s, &s->rows[idx[i]]), s->y + (size_t)i * (size_t)s->ld, scale, s->model.dim);
+    ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, s->model.dim);
+    w.scale = scale == 0 ? 1.0f : scale;
+    ltxi_row_by_row(&w, ltxi_branch_row);
 }
 
 /* Per-head norm, rotation and, for queries, the scale of the scores. */
@@ -3900,12 +3943,15 @@ LTXI_FN void ltxi_finish_heads(ltx_session *s, float *x, int32_t heads, const lt
     }
     if (scale != 1.0f) s->m.k->mulv(x - (size_t)heads * (size_t)m->head_dim, NULL, scale, heads * m->head_dim);
 }
-LTXI_FN void ltxi_finish_row(ltx_session *s, const ltx_layer *l, const ltxi_row *r, int32_t i, int32_t full)
+LTXI_FN void ltxi_finish_row(const ltxi_rowwise *w, int32_t i)
 {
+    ltx_session *s = w->s;
+    const ltx_layer *l = w->l;
     const ltx_model *m = &s->model;
+    const ltxi_row *r = &s->rows[w->idx[i]];
     float *q = s->q + (size_t)i * (size_t)s->q_ld;
     ltxi_finish_heads(s, s->k + (size_t)i * (size_t)s->kv_ld, m->n_kv_heads, &l->k_norm, ltxi_angles(s, r, 0), 1.0f);
-    if (!full) return;
+    if (i >= w->full) return;
     if (s->kv.sinks > 0) {
         memcpy(s->q_sink + (size_t)i * (size_t)s->q_ld, q, (size_t)s->q_ld * 4);
         ltxi_finish_heads(s, s->q_sink + (size_t)i * (size_t)s->q_ld, m->n_heads, &l->q_norm, ltxi_angles(s, r, 1), m->attn_scale);
@@ -3941,7 +3987,7 @@ LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int
     const ltx_layer *l = &s->model.layers[st->layer];
     ltxi_cache *c = &s->caches[s->storage[ltxi_cache_of(st)]];
     ltxi_job jobs[3], out = ltxi_job_of(&l->wo, &l->bo, s->y, s->ld);
-    int32_t i;
+    ltxi_rowwise w;
     ltxi_norm_rows(s, &l->attn_norm, idx, n);
     jobs[0] = ltxi_job_of(&l->wk, &l->bk, s->k, s->kv_ld);
     jobs[1] = ltxi_job_of(&l->wv, &l->bv, s->v, s->kv_ld);
@@ -3949,7 +3995,9 @@ LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int
     ltxi_acts_set(&s->acts, s->xn);
     ltxi_multiply(&s->m, &s->acts, n, n, jobs, full == n ? 3 : 2);
     if (full < n && full > 0) ltxi_multiply(&s->m, &s->acts, full, n, &jobs[2], 1);
-    for (i = 0; i < n; i++) ltxi_finish_row(s, l, &s->rows[idx[i]], i, i < full);
+    w = ltxi_rowwise_of(s, idx, n, s->q_ld);
+    w.l = l; w.full = full;
+    ltxi_row_by_row(&w, ltxi_finish_row);
     ltxi_append_rows(s, c, idx, full, n);
     s->stats.fill_rows += (uint64_t)(n - full);
     if (full == 0) return;
@@ -3958,21 +4006,26 @@ LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int
     ltxi_project(s, s->att, full, &out, 1);
     ltxi_add_branch(s, idx, full, st->attn_scale);
 }
-LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
+LTXI_FN void ltxi_act_row(const ltxi_rowwise *w, int32_t i) /* up = act(gate) .* up, or act(up) */
 {
     static const int32_t acts[] = { LTX_FN_SILU, LTX_FN_GELU, -1 };
+    ltx_session *s = w->s;
+    int32_t gated = w->l->w_gate.data != NULL;
+    float *u = s->up + (size_t)i * (size_t)s->ld, *g = gated ? s->att + (size_t)i * (size_t)s->ld : u;
+    s->m.k->map(acts[s->model.act], g, w->cols, g);
+    if (gated) s->m.k->mulv(u, g, 0, w->cols);
+}
+LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
+{
     const ltx_layer *l = &s->model.layers[st->layer];
-    int32_t i, gated = l->w_gate.data != NULL, f = l->w_up.rows;
+    ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, l->w_up.rows);
     ltxi_job jobs[2], out = ltxi_job_of(&l->w_down, &l->b_down, s->y, s->ld);
     ltxi_norm_rows(s, &l->ffn_norm, idx, n);
     jobs[0] = ltxi_job_of(&l->w_up, &l->b_up, s->up, s->ld);
     jobs[1] = ltxi_job_of(&l->w_gate, &l->b_gate, s->att, s->ld);
-    ltxi_project(s, s->xn, n, jobs, gated ? 2 : 1);
-    for (i = 0; i < n; i++) {
-        float *u = s->up + (size_t)i * (size_t)s->ld, *g = gated ? s->att + (size_t)i * (size_t)s->ld : u;
-        s->m.k->map(acts[s->model.act], g, f, g);
-        if (gated) s->m.k->mulv(u, g, 0, f);
-    }
+    ltxi_project(s, s->xn, n, jobs, l->w_gate.data != NULL ? 2 : 1);
+    w.l = l;
+    ltxi_row_by_row(&w, ltxi_act_row);
     ltxi_project(s, s->up, n, &out, 1);
     ltxi_add_branch(s, idx, n, st->ffn_scale);
     s->stats.ffn_rows += (uint64_t)n;
