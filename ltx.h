@@ -1853,9 +1853,16 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
      isum8 isum4       sum of a block: of signed bytes; of nibbles, stored with 8 added. `off` is that of the activations
      raw               sum of half a block, four vectors, of numbers 0..63
      touch ahead       prefetch a line; a share of the weights that come later  */
-/* A set may have a matrix unit D beside its lanes S: `few` says that it took a tile of few rows another way, `begin` and `end` stand around a tile, `multiply`
+/* A set may have a matrix unit D beside its lanes S: `few` says that it took a tile of few rows another way, `lone`
+   that it made the integer sums of a super-block for one row; `begin` and `end` stand around a tile, `multiply`
    gets all sums of a block at once, from which isum8, isum4 and raw of that set then take theirs, `deep` does a whole tile of R8 or R4. LTXI_NO_UNIT is for
    sets that have none. */
+#define LTXI_NO_LONE(D, S) \
+LTXI_I_##D int ltxi_##D##_lone(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t b, const ltxi_##S##_super *s, int32_t *isum) \
+{ \
+    (void)type; (void)w; (void)ld; (void)x; (void)row; (void)b; (void)s; (void)isum; \
+    return 0; \
+}
 #define LTXI_NO_UNIT(S) \
 typedef int ltxi_##S##_dots; \
 LTXI_I_##S void ltxi_##S##_begin(int32_t rows, int32_t count) { (void)rows; (void)count; } \
@@ -1959,12 +1966,10 @@ LTXI_I_##S void ltxi_##S##_head_min(const uint8_t *p, size_t ld, ltxi_##S##_supe
     scale[1] = ltxi_##S##_wadd(ltxi_##S##_wand(a[3], low), ltxi_##S##_wand(ltxi_##S##_wshr(a[1], 2), top)); \
     min[0] = ltxi_##S##_wand(a[2], six); \
     min[1] = ltxi_##S##_wadd(ltxi_##S##_wand(ltxi_##S##_wshr(a[3], 4), low), ltxi_##S##_wand(ltxi_##S##_wshr(a[2], 2), top)); \
-    for (j = 0; j < 8; j++) { \
-        s->scale[2 * j] = ltxi_##S##_wand(scale[j / 4], one); \
-        t = ltxi_##S##_wand(min[j / 4], one); \
+    LTXI_UNROLL for (j = 0; j < 8; j++) { \
+        s->scale[2 * j] = ltxi_##S##_wand(ltxi_##S##_wshr(scale[j / 4], j % 4 * 8), one); \
+        t = ltxi_##S##_wand(ltxi_##S##_wshr(min[j / 4], j % 4 * 8), one); \
         s->pair[j] = ltxi_##S##_wadd(t, ltxi_##S##_wshl(t, 16)); \
-        scale[j / 4] = ltxi_##S##_wshr(scale[j / 4], 8); \
-        min[j / 4] = ltxi_##S##_wshr(min[j / 4], 8); \
     } \
 } \
 /* Q6_K: pair = scales of the halves */ \
@@ -1974,11 +1979,10 @@ LTXI_I_##S void ltxi_##S##_head_q6(const uint8_t *p, size_t ld, ltxi_##S##_super
     int32_t j; \
     s->d = ltxi_##S##_halves(p + 194, ld, 1); \
     ltxi_##S##_rows16(p + 192, ld, a); \
-    for (j = 0; j < 8; j++) { \
-        s->scale[2 * j] = ltxi_##S##_wsar(ltxi_##S##_wshl(a[j / 2], 24), 24); \
-        s->scale[2 * j + 1] = ltxi_##S##_wsar(ltxi_##S##_wshl(a[j / 2], 16), 24); \
+    LTXI_UNROLL for (j = 0; j < 8; j++) { \
+        s->scale[2 * j] = ltxi_##S##_wsar(ltxi_##S##_wshl(a[j / 2], 24 - j % 2 * 16), 24); \
+        s->scale[2 * j + 1] = ltxi_##S##_wsar(ltxi_##S##_wshl(a[j / 2], 16 - j % 2 * 16), 24); \
         s->pair[j] = ltxi_##S##_wadd(ltxi_##S##_wand(s->scale[2 * j], ltxi_##S##_wset(65535)), ltxi_##S##_wshl(s->scale[2 * j + 1], 16)); \
-        a[j / 2] = ltxi_##S##_wshr(a[j / 2], 16); \
     } \
 } \
 /* t = (x >> shift & mask) + up, eight times */ \
@@ -2022,7 +2026,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     ltxi_##S##_super s; \
     ltxi_##S##_w t[8], sum, zero = ltxi_##S##_wset(0); \
     ltxi_##D##_dots dots; \
-    int32_t area[(LTXI_TILE + 1) * LTXI_LANES], *isum = area + (LTXI_ALIGN - (uintptr_t)area % LTXI_ALIGN) % LTXI_ALIGN / 4, b, j, m; \
+    int32_t area[(LTXI_TILE + 1) * LTXI_LANES], *isum = area + (LTXI_ALIGN - (uintptr_t)area % LTXI_ALIGN) % LTXI_ALIGN / 4, b, j, m, n; \
     size_t stride = (size_t)x->rows; \
     if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
     ltxi_##D##_begin(rows, type == LTX_Q6_K ? 4 : 8); \
@@ -2032,7 +2036,8 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
         const float *dx = x->d + (size_t)b * stride + (size_t)row; \
         if (type == LTX_Q6_K) ltxi_##S##_head_q6(p, ld, &s); else ltxi_##S##_head_min(p, ld, &s); \
         memset(isum, 0, (size_t)rows * LTXI_LANES * 4); \
-        for (j = 0; j < 8; j++) { \
+        n = rows == 1 && ltxi_##D##_lone(type, w, ld, x, row, b, &s, isum) ? 0 : 8; \
+        for (j = 0; j < n; j++) { \
             const int8_t *q = ltxi_acts_q(x, row, b * 8 + j); \
             ltxi_##S##_columns(type, p, ld, j, &s, t); \
             ltxi_##S##_ahead(w, ld, b * 8 + j, bytes / 8); \
@@ -2275,6 +2280,73 @@ LTXI_ONE_ROW(avx2, 0)
 LTXI_NIBBLES(avx2)
 LTXI_TILE_SUPERS(avx2)
 
+/* One row of activations with K formats. Here the scale of a sub-block meets sums of two products, in 16 bits, before lanes are added up; so lanes are brought together
+   once per super-block. */
+LTXI_I_avx2 __m256i ltxi_avx2_dpw(__m256i c, __m256i a, __m256i b) { return _mm256_add_epi32(c, _mm256_madd_epi16(a, b)); }
+LTXI_I_avx2 __m256i ltxi_avx2_eight(const __m256i *v) /* sums of the lanes of eight vectors */
+{
+    __m256i a = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1])), b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
+    __m256i c = _mm256_add_epi32(_mm256_unpacklo_epi32(v[4], v[5]), _mm256_unpackhi_epi32(v[4], v[5])), d = _mm256_add_epi32(_mm256_unpacklo_epi32(v[6], v[7]), _mm256_unpackhi_epi32(v[6], v[7]));
+    a = _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    c = _mm256_add_epi32(_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, c, 0x20), _mm256_permute2x128_si256(a, c, 0x31));
+}
+#define LTXI_LONE(S) \
+/* sub-blocks 2j and 2j + 1 of Q4_K or Q5_K: 32 bytes v, the fifth bits h; pairs of scales at s and s + 16 */ \
+LTXI_I_##S __m256i ltxi_##S##_two_min(__m256i c, __m256i v, __m256i h, const int8_t *q, const int32_t *s) \
+{ \
+    __m256i low = _mm256_set1_epi8(15), bit = _mm256_set1_epi8(16); \
+    __m256i a = _mm256_or_si256(_mm256_and_si256(v, low), _mm256_and_si256(_mm256_slli_epi16(h, 4), bit)); \
+    __m256i b = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(v, 4), low), _mm256_and_si256(_mm256_slli_epi16(h, 3), bit)); \
+    c = ltxi_##S##_dpw(c, _mm256_maddubs_epi16(a, LTXI_M256(q)), _mm256_set1_epi32(*s)); \
+    return ltxi_##S##_dpw(c, _mm256_maddubs_epi16(b, LTXI_M256(q + 32)), _mm256_set1_epi32(s[LTXI_LANES])); \
+} \
+LTXI_I_##S __m256i ltxi_##S##_row_min(int32_t type, const uint8_t *p, const int8_t *q, size_t step, const int32_t *s) \
+{ \
+    const uint8_t *v = type == LTX_Q5_K ? p + 48 : p + 16; \
+    __m256i h = type == LTX_Q5_K ? LTXI_M256(p + 16) : _mm256_setzero_si256(), c = _mm256_setzero_si256(), d = c; /* two chains */ \
+    c = ltxi_##S##_two_min(c, LTXI_M256(v), h, q, s); \
+    d = ltxi_##S##_two_min(d, LTXI_M256(v + 32), _mm256_srli_epi16(h, 2), q + step, s + 32); \
+    c = ltxi_##S##_two_min(c, LTXI_M256(v + 64), _mm256_srli_epi16(h, 4), q + 2 * step, s + 64); \
+    return _mm256_add_epi32(c, ltxi_##S##_two_min(d, LTXI_M256(v + 96), _mm256_srli_epi16(h, 6), q + 3 * step, s + 96)); \
+} \
+/* 128 elements of Q6_K: bytes v, w with low bits, h with two more for each of four; scales: eight words in both halves */ \
+LTXI_I_##S __m256i ltxi_##S##_half_q6(__m256i c, __m256i v, __m256i w, __m256i h, __m256i scales, const int8_t *q, size_t step) \
+{ \
+    __m256i low = _mm256_set1_epi8(15), two = _mm256_set1_epi8(48), words = _mm256_set1_epi16(0x0100); \
+    __m256i pick = _mm256_inserti128_si256(words, _mm_set1_epi16(0x0302), 1), next = _mm256_set1_epi16(0x0404); \
+    __m256i a = _mm256_or_si256(_mm256_and_si256(v, low), _mm256_and_si256(_mm256_slli_epi16(h, 4), two)); \
+    __m256i b = _mm256_or_si256(_mm256_and_si256(w, low), _mm256_and_si256(_mm256_slli_epi16(h, 2), two)); \
+    __m256i d = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(v, 4), low), _mm256_and_si256(h, two)); \
+    __m256i e = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(w, 4), low), _mm256_and_si256(_mm256_srli_epi16(h, 2), two)); \
+    c = ltxi_##S##_dpw(c, _mm256_maddubs_epi16(a, LTXI_M256(q)), _mm256_shuffle_epi8(scales, pick)); pick = _mm256_add_epi8(pick, next); \
+    c = ltxi_##S##_dpw(c, _mm256_maddubs_epi16(b, LTXI_M256(q + 32)), _mm256_shuffle_epi8(scales, pick)); pick = _mm256_add_epi8(pick, next); \
+    c = ltxi_##S##_dpw(c, _mm256_maddubs_epi16(d, LTXI_M256(q + step)), _mm256_shuffle_epi8(scales, pick)); pick = _mm256_add_epi8(pick, next); \
+    return ltxi_##S##_dpw(c, _mm256_maddubs_epi16(e, LTXI_M256(q + step + 32)), _mm256_shuffle_epi8(scales, pick)); \
+} \
+LTXI_I_##S __m256i ltxi_##S##_row_q6(const uint8_t *p, const int8_t *q, size_t step) \
+{ \
+    __m256i scales = _mm256_cvtepi8_epi16(LTXI_M128(p + 192)), c = _mm256_setzero_si256(); \
+    c = ltxi_##S##_half_q6(c, LTXI_M256(p), LTXI_M256(p + 32), LTXI_M256(p + 128), _mm256_permute4x64_epi64(scales, 0x44), q, step); \
+    return ltxi_##S##_half_q6(c, LTXI_M256(p + 64), LTXI_M256(p + 96), LTXI_M256(p + 160), _mm256_permute4x64_epi64(scales, 0xee), q + 2 * step, step); \
+} \
+LTXI_I_##S int ltxi_##S##_lone(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t b, const ltxi_##S##_super *s, int32_t *isum) \
+{ \
+    const int8_t *q = ltxi_acts_q(x, row, b * 8); \
+    int32_t pair[8 * LTXI_LANES], bytes = type == LTX_Q4_K ? LTXI_Q4K_BYTES : type == LTX_Q5_K ? LTXI_Q5K_BYTES : LTXI_Q6K_BYTES, r; \
+    const uint8_t *p = w + (size_t)b * (size_t)bytes; \
+    size_t step = (size_t)x->rows * LTXI_DEEP; \
+    __m256i v[8]; \
+    LTXI_UNROLL for (r = 0; r < 8; r++) if (type != LTX_Q6_K) ltxi_##S##_wst(pair + r * LTXI_LANES, ltxi_##S##_wadd(s->scale[2 * r], ltxi_##S##_wshl(s->scale[2 * r], 16))); \
+    for (r = 0; r < LTXI_LANES; r++, p += ld) { \
+        v[r & 7] = type == LTX_Q6_K ? ltxi_##S##_row_q6(p, q, step) : ltxi_##S##_row_min(type, p, q, step, pair + r); \
+        if (r & 1) ltxi_##S##_ahead(w, ld, b * 8 + r / 2, bytes / 8); \
+        if ((r & 7) == 7) _mm256_storeu_si256((__m256i *)(void *)(isum + r - 7), ltxi_avx2_eight(v)); \
+    } \
+    return 1; \
+}
+LTXI_LONE(avx2)
+
 /* ---- the same on AVX-512 with VNNI, which multiplies u8 by s8: signed bytes get 128 added, and `off` takes it off again ---- */
 typedef __m512i ltxi_avx512_w;
 #define LTXI_AVX512W(name, args, e) LTXI_I_avx512 __m512i ltxi_avx512_##name args { return e; }
@@ -2354,6 +2426,8 @@ LTXI_I_avx512 __m256i ltxi_avx512_dp4(__m256i c, __m256i w, __m256i q) { return 
 LTXI_ONE_ROW(avx512, 1)
 LTXI_NIBBLES(avx512)
 LTXI_TILE_SUPERS(avx512)
+LTXI_I_avx512 __m256i ltxi_avx512_dpw(__m256i c, __m256i a, __m256i b) { return _mm256_dpwssd_epi32(c, a, b); }
+LTXI_LONE(avx512)
 
 #ifdef LTXI_AMX
 /* ---- AMX beside AVX-512: a tile register holds sixteen rows of 64 bytes. C[row][lane] += A[row][columns] B[columns / 4][lane][4], with A the activations as they
@@ -2408,6 +2482,7 @@ LTXI_I_amx __m512i ltxi_amx_isum4(const ltxi_amx_dots *dots, int32_t m, const __
     (void)u;
     return _mm512_add_epi32(ltxi_amx_raw8(dots, m, t, q), _mm512_srai_epi32(_mm512_set1_epi32(*off), 4));
 }
+LTXI_NO_LONE(amx, avx512)
 enum { LTXI_AMX_FEW = 3 }; /* rows below which filling tiles does not pay */
 LTXI_I_amx int ltxi_amx_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
 {
