@@ -124,6 +124,8 @@
    LTX_NO_SPECULATION      leave out self-speculation (ltx_decode then makes one token a call)
    LTX_NO_X86              leave out the AVX2, AVX-512 and AMX kernels
    LTX_NO_AMX              leave out the AMX kernels, which ask Linux for permission to use tile registers
+   LTX_NO_NEON             leave out the kernels for 64-bit Arm: NEON, dot products, i8mm
+   LTX_NO_SIMD128          leave out the WebAssembly SIMD kernels
    LTX_NO_OPENMP           no OpenMP even if the compiler has it switched on
    LTX_NO_STRINGS          no explaining texts in log events (names and numbers stay), no names of results, formats and sets
    LTX_ALLOW_FAST_MATH     accept -ffast-math and flushed denormals, giving up the promise of same bits and LTX_E_NAN   */
@@ -381,6 +383,8 @@ typedef struct ltx_draft {
 
 typedef enum ltx_isa { LTX_ISA_AUTO = 0, LTX_ISA_SCALAR, LTX_ISA_AVX2, LTX_ISA_AVX512, /* with VNNI */
                        LTX_ISA_AMX, /* int8 tiles, beside AVX-512 */
+                       LTX_ISA_NEON, LTX_ISA_DOTPROD, LTX_ISA_I8MM, /* 64-bit Arm: all, Armv8.2 sdot, Armv8.6 smmla */
+                       LTX_ISA_SIMD128, /* WebAssembly, chosen when compiling */
                        LTX_ISA_COUNT } ltx_isa;
 /* Bit (1u << isa) is set for each set that is compiled in and usable on this processor and operating system. */
 LTX_API uint32_t ltx_isa_mask(void);
@@ -688,6 +692,38 @@ enum { LTXI_AHEAD = 16384 }; /* bytes that a stream is fetched ahead */
 #if defined(__x86_64__) && defined(__linux__) && !defined(LTX_NO_AMX) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #define LTXI_AMX 1
 #endif
+#endif
+
+/* Little-endian 64-bit Arm; NEON of 32-bit Arm flushes denormals. */
+#if defined(__GNUC__) && defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__) && !defined(LTX_NO_NEON)
+#define LTXI_NEON 1
+#include <arm_neon.h>
+#if defined(__linux__) && __STDC_HOSTED__
+#define LTXI_AUXV 1
+#include <sys/auxv.h>
+#endif
+/* Newer instructions are in the compiler's own range, or added to single functions where that is known to work: gcc before 14 wants a whole architecture there,
+   which must not have less than the rest of the file. */
+#if defined(__clang__) ? __clang_major__ >= 16 : __GNUC__ >= 14
+#define LTXI_ARM_WITH(features) unused, target(features)
+#elif !defined(__clang__) && __GNUC__ >= 10 && !defined(__ARM_FEATURE_CRYPTO) && !defined(__ARM_FEATURE_AES) && !defined(__ARM_FEATURE_SHA2) \
+    && !defined(__ARM_FEATURE_FP16_SCALAR_ARITHMETIC) && !defined(__ARM_FEATURE_DOTPROD) && !defined(__ARM_FEATURE_COMPLEX) && !defined(__ARM_FEATURE_SVE)
+#define LTXI_ARM_WITH(features) unused, target("arch=armv8.2-a" features)
+#endif
+#if defined(__ARM_FEATURE_DOTPROD)
+#define LTXI_DOTPROD unused
+#elif defined(LTXI_ARM_WITH) && defined(LTXI_AUXV)
+#define LTXI_DOTPROD LTXI_ARM_WITH("+dotprod")
+#endif
+#if defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_MATMUL_INT8)
+#define LTXI_I8MM unused
+#elif defined(LTXI_ARM_WITH) && defined(LTXI_AUXV)
+#define LTXI_I8MM LTXI_ARM_WITH("+dotprod+i8mm")
+#endif
+#endif
+#if defined(__wasm_simd128__) && !defined(LTX_NO_SIMD128)
+#define LTXI_SIMD128 1
+#include <wasm_simd128.h>
 #endif
 
 LTXI_FN uint32_t ltxi_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
@@ -1473,6 +1509,86 @@ LTXI_I_avx512 uint32_t ltxi_avx512_amax(__m512 m) { return ltxi_avx2_amax(ltxi_a
 LTXI_I_avx512 float ltxi_avx512_sum(__m512 x) { return ltxi_avx2_sum(ltxi_avx512_ymms(x)); }
 #endif /* LTXI_X86 */
 
+#if defined(LTXI_NEON) || defined(LTXI_SIMD128)
+/* Sixteen lanes as four registers of 128 bits: a set gives the operations on one, with a 4 in their name, and its types f4 and w4 of four floats or
+   integers; the rest is the same for all. */
+#define LTXI_FOUR(S, T, name, args, ea, eb, ec, ed) \
+    LTXI_I_##S ltxi_##S##_##T ltxi_##S##_##name args { ltxi_##S##_##T r; r.a = ea; r.b = eb; r.c = ec; r.d = ed; return r; }
+#define LTXI_FOUR_AT(S, T, name, of, step) LTXI_FOUR(S, T, name, (const of *p), ltxi_##S##_##name##4(p), ltxi_##S##_##name##4(p + step), ltxi_##S##_##name##4(p + 2 * step), ltxi_##S##_##name##4(p + 3 * step))
+#define LTXI_FOUR_OF(S, T, name, of) LTXI_FOUR(S, T, name, (of x), ltxi_##S##_##name##4(x), ltxi_##S##_##name##4(x), ltxi_##S##_##name##4(x), ltxi_##S##_##name##4(x))
+#define LTXI_FOUR_1(S, T, name, from) LTXI_FOUR(S, T, name, (ltxi_##S##_##from x), ltxi_##S##_##name##4(x.a), ltxi_##S##_##name##4(x.b), ltxi_##S##_##name##4(x.c), ltxi_##S##_##name##4(x.d))
+#define LTXI_FOUR_N(S, T, name) LTXI_FOUR(S, T, name, (ltxi_##S##_##T x, int32_t n), ltxi_##S##_##name##4(x.a, n), ltxi_##S##_##name##4(x.b, n), ltxi_##S##_##name##4(x.c, n), ltxi_##S##_##name##4(x.d, n))
+#define LTXI_FOUR_2(S, T, name) LTXI_FOUR(S, T, name, (ltxi_##S##_##T x, ltxi_##S##_##T y), \
+    ltxi_##S##_##name##4(x.a, y.a), ltxi_##S##_##name##4(x.b, y.b), ltxi_##S##_##name##4(x.c, y.c), ltxi_##S##_##name##4(x.d, y.d))
+#define LTXI_FOUR_3(S, T, name) LTXI_FOUR(S, T, name, (ltxi_##S##_##T x, ltxi_##S##_##T y, ltxi_##S##_##T z), \
+    ltxi_##S##_##name##4(x.a, y.a, z.a), ltxi_##S##_##name##4(x.b, y.b, z.b), ltxi_##S##_##name##4(x.c, y.c, z.c), ltxi_##S##_##name##4(x.d, y.d, z.d))
+#define LTXI_FOURS(S) \
+typedef struct ltxi_##S##_v { ltxi_##S##_f4 a, b, c, d; } ltxi_##S##_v; \
+LTXI_FOUR_AT(S, v, ld, float, 4) LTXI_FOUR_AT(S, v, ldf, uint8_t, 16) LTXI_FOUR_AT(S, v, ldh, uint8_t, 8) LTXI_FOUR_AT(S, v, ldb, uint8_t, 8) \
+LTXI_FOUR_AT(S, v, ldi, int8_t, 4) LTXI_FOUR_AT(S, v, ldn, float, 4) LTXI_FOUR_OF(S, v, set1, float) \
+LTXI_FOUR_2(S, v, add) LTXI_FOUR_2(S, v, sub) LTXI_FOUR_2(S, v, mul) LTXI_FOUR_2(S, v, div) \
+LTXI_FOUR_2(S, v, max) LTXI_FOUR_2(S, v, min) LTXI_FOUR_2(S, v, scale) LTXI_FOUR_2(S, v, top) LTXI_FOUR_1(S, v, swap, v) \
+LTXI_I_##S void ltxi_##S##_st(float *p, ltxi_##S##_v x) { ltxi_##S##_st4(p, x.a); ltxi_##S##_st4(p + 4, x.b); ltxi_##S##_st4(p + 8, x.c); ltxi_##S##_st4(p + 12, x.d); } \
+LTXI_I_##S uint32_t ltxi_##S##_amax(ltxi_##S##_v x) { return ltxi_##S##_amax4(ltxi_##S##_top4(ltxi_##S##_top4(x.a, x.b), ltxi_##S##_top4(x.c, x.d))); } \
+LTXI_I_##S float ltxi_##S##_sum(ltxi_##S##_v x) { return ltxi_##S##_sum4(ltxi_##S##_add4(ltxi_##S##_add4(x.a, x.c), ltxi_##S##_add4(x.b, x.d))); }
+#endif
+
+#ifdef LTXI_NEON
+#define LTXI_T_neon LTXI_FN
+#define LTXI_I_neon __attribute__((unused, always_inline)) static __inline__
+typedef float32x4_t ltxi_neon_f4;
+#define LTXI_NEON4(name, args, e) LTXI_I_neon float32x4_t ltxi_neon_##name##4 args { return e; }
+#define LTXI_U32(x) vreinterpretq_u32_f32(x)
+LTXI_NEON4(ld, (const float *p), vld1q_f32(p))
+LTXI_NEON4(ldf, (const uint8_t *p), vreinterpretq_f32_u8(vld1q_u8(p)))
+LTXI_NEON4(ldh, (const uint8_t *p), vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))))
+LTXI_NEON4(ldb, (const uint8_t *p), vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16)))
+LTXI_I_neon int32x4_t ltxi_neon_wbyte4(const uint8_t *p)
+{
+    uint32_t u;
+    memcpy(&u, p, 4);
+    return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(u)))));
+}
+LTXI_NEON4(ldi, (const int8_t *p), vcvtq_f32_s32(ltxi_neon_wbyte4((const uint8_t *)p)))
+LTXI_NEON4(ldn, (const float *p), vcvtq_f32_s32(vreinterpretq_s32_f32(vld1q_f32(p))))
+LTXI_NEON4(set1, (float x), vdupq_n_f32(x))
+LTXI_NEON4(add, (float32x4_t x, float32x4_t y), vaddq_f32(x, y))
+LTXI_NEON4(sub, (float32x4_t x, float32x4_t y), vsubq_f32(x, y))
+LTXI_NEON4(mul, (float32x4_t x, float32x4_t y), vmulq_f32(x, y))
+LTXI_NEON4(div, (float32x4_t x, float32x4_t y), vdivq_f32(x, y))
+LTXI_NEON4(fma, (float32x4_t x, float32x4_t y, float32x4_t z), vfmaq_f32(z, x, y))
+LTXI_NEON4(max, (float32x4_t x, float32x4_t y), vbslq_f32(vcgtq_f32(x, y), x, y)) /* fmax would turn NaN and -0 another way */
+LTXI_NEON4(min, (float32x4_t x, float32x4_t y), vbslq_f32(vcltq_f32(x, y), x, y))
+LTXI_NEON4(pow2, (int32x4_t n), vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)))
+LTXI_I_neon float32x4_t ltxi_neon_scale4(float32x4_t x, float32x4_t n)
+{
+    int32x4_t k = vcvtq_s32_f32(n), half = vshrq_n_s32(k, 1);
+    return vmulq_f32(vmulq_f32(x, ltxi_neon_pow24(half)), ltxi_neon_pow24(vsubq_s32(k, half)));
+}
+LTXI_NEON4(swap, (float32x4_t x), vrev64q_f32(x))
+LTXI_NEON4(top, (float32x4_t m, float32x4_t x), vreinterpretq_f32_u32(vmaxq_u32(LTXI_U32(m), LTXI_U32(vabsq_f32(x)))))
+LTXI_I_neon void ltxi_neon_st4(float *p, float32x4_t x) { vst1q_f32(p, x); }
+LTXI_I_neon uint32_t ltxi_neon_amax4(float32x4_t m) { return vmaxvq_u32(LTXI_U32(m)); }
+LTXI_I_neon float ltxi_neon_sum4(float32x4_t x) { return vpadds_f32(vadd_f32(vget_low_f32(x), vget_high_f32(x))); }
+LTXI_FOURS(neon)
+LTXI_FOUR_3(neon, v, fma)
+LTXI_I_neon void ltxi_neon_sth(uint8_t *p, ltxi_neon_v x)
+{
+    vst1_u8(p, vreinterpret_u8_f16(vcvt_f16_f32(x.a))); vst1_u8(p + 8, vreinterpret_u8_f16(vcvt_f16_f32(x.b)));
+    vst1_u8(p + 16, vreinterpret_u8_f16(vcvt_f16_f32(x.c))); vst1_u8(p + 24, vreinterpret_u8_f16(vcvt_f16_f32(x.d)));
+}
+/* the low byte of LTXI_MAGIC_BITS is 0 */
+LTXI_I_neon uint16x8_t ltxi_neon_low16(float32x4_t x, float32x4_t y) { return vuzp1q_u16(vreinterpretq_u16_f32(x), vreinterpretq_u16_f32(y)); }
+LTXI_I_neon void ltxi_neon_sti(int8_t *p, ltxi_neon_v x)
+{
+    vst1q_s8(p, vuzp1q_s8(vreinterpretq_s8_u16(ltxi_neon_low16(x.a, x.b)), vreinterpretq_s8_u16(ltxi_neon_low16(x.c, x.d))));
+}
+#undef LTXI_U32
+#endif /* LTXI_NEON */
+
+#ifdef LTXI_SIMD128
+#endif /* LTXI_SIMD128 */
+
 /* The last n < 16 elements of an array, padded with zeros to a full set of lanes. */
 LTXI_FN const void *ltxi_tail(void *t, const void *p, int32_t bytes) { memset(t, 0, 64); memcpy(t, p, (size_t)bytes); return t; }
 #define LTXI_GETPUT(S) \
@@ -1626,7 +1742,7 @@ LTXI_FN float ltxi_log(float x)
                               activations x = 255 high + low there are two sums: fma((float)isum of high, 255, (float)isum of low)
    Lanes are output rows. */
 
-#ifdef LTXI_X86
+#if defined(LTXI_X86) || defined(LTXI_NEON) || defined(LTXI_SIMD128)
 enum { LTXI_TILE = 64 };
 #else
 enum { LTXI_TILE = 16 }; /* saves stack where there is little of it */
@@ -1865,9 +1981,11 @@ LTXI_I_##D int ltxi_##D##_lone(int32_t type, const uint8_t *w, size_t ld, const 
 }
 #define LTXI_NO_UNIT(S) \
 typedef int ltxi_##S##_dots; \
+LTXI_I_##S void ltxi_##S##_multiply(ltxi_##S##_dots *dots, const ltxi_##S##_w *t, int32_t count, const int8_t *q, int32_t rows) { (void)t; (void)count; (void)q; (void)rows; *dots = 0; } \
+LTXI_NO_STATE(S)
+#define LTXI_NO_STATE(S) \
 LTXI_I_##S void ltxi_##S##_begin(int32_t rows, int32_t count) { (void)rows; (void)count; } \
 LTXI_I_##S void ltxi_##S##_end(void) { } \
-LTXI_I_##S void ltxi_##S##_multiply(ltxi_##S##_dots *dots, const ltxi_##S##_w *t, int32_t count, const int8_t *q, int32_t rows) { (void)t; (void)count; (void)q; (void)rows; *dots = 0; } \
 LTXI_I_##S int ltxi_##S##_deep(int32_t type, const uint8_t *w, const ltxi_acts *x, int32_t row, int32_t n, int32_t cols, float *out) \
 { \
     (void)type; (void)w; (void)x; (void)row; (void)n; (void)cols; (void)out; \
@@ -2565,6 +2683,300 @@ LTXI_I_amx int ltxi_amx_deep(int32_t type, const uint8_t *w, const ltxi_acts *x,
 #endif /* LTXI_AMX */
 #endif /* LTXI_X86 */
 
+#if defined(LTXI_NEON) || defined(LTXI_SIMD128)
+/* ---- operations of quantized tiles on four registers of 128 bits, as in >>vector ---- */
+#define LTXI_FOURS_OF_TILES(S) \
+typedef struct ltxi_##S##_w { ltxi_##S##_w4 a, b, c, d; } ltxi_##S##_w; \
+LTXI_FOUR(S, w, wld, (const void *p), ltxi_##S##_wld4(p), ltxi_##S##_wld4((const uint8_t *)p + 16), ltxi_##S##_wld4((const uint8_t *)p + 32), ltxi_##S##_wld4((const uint8_t *)p + 48)) \
+LTXI_I_##S void ltxi_##S##_wst(void *p, ltxi_##S##_w x) \
+{ \
+    uint8_t *b = (uint8_t *)p; \
+    ltxi_##S##_wst4(b, x.a); ltxi_##S##_wst4(b + 16, x.b); ltxi_##S##_wst4(b + 32, x.c); ltxi_##S##_wst4(b + 48, x.d); \
+} \
+LTXI_FOUR_AT(S, w, wbyte, uint8_t, 4) LTXI_FOUR_OF(S, w, wset, int32_t) LTXI_FOUR_OF(S, w, bset, int32_t) \
+LTXI_FOUR_2(S, w, wadd) LTXI_FOUR_2(S, w, wsub) LTXI_FOUR_2(S, w, wmul) LTXI_FOUR_2(S, w, wand) LTXI_FOUR_3(S, w, wmadd) \
+LTXI_FOUR_N(S, w, wshl) LTXI_FOUR_N(S, w, wshr) LTXI_FOUR_N(S, w, wsar) LTXI_FOUR_1(S, v, cvt, w) LTXI_FOUR_1(S, v, half, w) \
+LTXI_FOUR(S, v, halves4, (const uint8_t *w, size_t ld), ltxi_##S##_four(w, ld), ltxi_##S##_four(w + 4 * ld, ld), ltxi_##S##_four(w + 8 * ld, ld), ltxi_##S##_four(w + 12 * ld, ld)) \
+LTXI_I_##S ltxi_##S##_v ltxi_##S##_halves(const uint8_t *w, size_t ld, int last) { return ltxi_##S##_halves4(last ? w + 14 : w, ld); } \
+LTXI_I_##S void ltxi_##S##_rows16(const uint8_t *w, size_t ld, ltxi_##S##_w *t) \
+{ \
+    ltxi_##S##_w4 a[4], b[4], c[4], d[4]; \
+    ltxi_##S##_turn(w, ld, a); ltxi_##S##_turn(w + 4 * ld, ld, b); ltxi_##S##_turn(w + 8 * ld, ld, c); ltxi_##S##_turn(w + 12 * ld, ld, d); \
+    t[0].a = a[0]; t[1].a = a[1]; t[2].a = a[2]; t[3].a = a[3]; t[0].b = b[0]; t[1].b = b[1]; t[2].b = b[2]; t[3].b = b[3]; \
+    t[0].c = c[0]; t[1].c = c[1]; t[2].c = c[2]; t[3].c = c[3]; t[0].d = d[0]; t[1].d = d[1]; t[2].d = d[2]; t[3].d = d[3]; \
+} \
+LTXI_I_##S void ltxi_##S##_rows32(const uint8_t *w, size_t ld, ltxi_##S##_w *t) { ltxi_##S##_rows16(w, ld, t); ltxi_##S##_rows16(w + 16, ld, t + 4); } \
+LTXI_I_##S void ltxi_##S##_prep(const ltxi_##S##_w *t, ltxi_##S##_w *u) { (void)t; (void)u; } /* bytes are signed here */
+/* A set D of dot products whose `multiply` has all sums of a block, for rows of activations together. */
+#define LTXI_DOTS(S, D) \
+typedef struct ltxi_##D##_dots { int32_t s[LTXI_TILE * LTXI_LANES]; } ltxi_##D##_dots; \
+LTXI_NO_STATE(D) \
+LTXI_I_##D ltxi_##S##_w ltxi_##D##_raw8(const ltxi_##D##_dots *dots, int32_t m, const ltxi_##S##_w *t, const int8_t *q) { (void)t; (void)q; return ltxi_##S##_wld(dots->s + m * LTXI_LANES); } \
+LTXI_I_##D ltxi_##S##_w ltxi_##D##_raw(const ltxi_##D##_dots *dots, int32_t m, ltxi_##S##_w c, const ltxi_##S##_w *t, const int8_t *q) { (void)c; return ltxi_##D##_raw8(dots, m, t, q); } \
+LTXI_I_##D ltxi_##S##_w ltxi_##D##_isum8(const ltxi_##D##_dots *dots, int32_t m, const ltxi_##S##_w *t, const ltxi_##S##_w *u, const int8_t *q, const int32_t *off) \
+{ \
+    (void)u; (void)off; \
+    return ltxi_##D##_raw8(dots, m, t, q); \
+} \
+LTXI_I_##D ltxi_##S##_w ltxi_##D##_isum4(const ltxi_##D##_dots *dots, int32_t m, const ltxi_##S##_w *t, const ltxi_##S##_w *u, const int8_t *q, const int32_t *off) \
+{ \
+    (void)u; \
+    return ltxi_##S##_wadd(ltxi_##D##_raw8(dots, m, t, q), ltxi_##S##_wset(*off / 16)); /* -128 sum / 16 */ \
+}
+/* One row of activations: rows of weights meet it as they lie, and four at a time are brought together. D: dot8, dot4 multiply 32 signed bytes, of weights of
+   8 bits or 0..15; S: join the sums of four registers to one. */
+#define LTXI_ONE_OF_FOURS(S, D) \
+LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_row_q8_0(const uint8_t *w, ltxi_##S##_w4 q0, ltxi_##S##_w4 q1) { return ltxi_##D##_dot8(ltxi_##S##_wld4(w), ltxi_##S##_wld4(w + 16), q0, q1); } \
+LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_row_q4_0(const uint8_t *w, ltxi_##S##_w4 q0, ltxi_##S##_w4 q1) \
+{ \
+    ltxi_##S##_w4 x = ltxi_##S##_wld4(w); \
+    return ltxi_##D##_dot4(ltxi_##S##_wand4(x, ltxi_##S##_bset4(15)), ltxi_##S##_bshr4(x), q0, q1); \
+} \
+LTXI_ONE_FOURS(S, D, q8_0, LTXI_Q8_BYTES, 0) LTXI_ONE_FOURS(S, D, q4_0, LTXI_Q4_BYTES, 1) \
+LTXI_I_##D int ltxi_##D##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    (void)same; \
+    if (rows > 1 || (type != LTX_Q8_0 && type != LTX_Q4_0)) return 0; \
+    if (type == LTX_Q8_0) ltxi_##D##_one_q8_0(w, ld, x, row, cols, out); else ltxi_##D##_one_q4_0(w, ld, x, row, cols, out); \
+    return 1; \
+}
+#define LTXI_ONE_FOURS(S, D, name, bytes, shifted) \
+LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_four_##name(const uint8_t *w, size_t ld, ltxi_##S##_w4 q0, ltxi_##S##_w4 q1) \
+{ \
+    return ltxi_##S##_join(ltxi_##D##_row_##name(w, q0, q1), ltxi_##D##_row_##name(w + ld, q0, q1), ltxi_##D##_row_##name(w + 2 * ld, q0, q1), ltxi_##D##_row_##name(w + 3 * ld, q0, q1)); \
+} \
+LTXI_I_##D void ltxi_##D##_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
+{ \
+    ltxi_##S##_v sum = ltxi_##S##_set1(0.0f); \
+    const uint8_t *p = w; \
+    int32_t b; \
+    for (b = 0; b < cols / LTXI_BLOCK; b++, p += bytes) { \
+        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
+        const int8_t *q = ltxi_acts_q(x, row, b); \
+        ltxi_##S##_w4 q0 = ltxi_##S##_wld4(q), q1 = ltxi_##S##_wld4(q + 16); \
+        ltxi_##S##_w s; \
+        ltxi_##S##_ahead(w, ld, b, bytes); \
+        s.a = ltxi_##D##_four_##name(p + 2, ld, q0, q1); s.b = ltxi_##D##_four_##name(p + 4 * ld + 2, ld, q0, q1); \
+        s.c = ltxi_##D##_four_##name(p + 8 * ld + 2, ld, q0, q1); s.d = ltxi_##D##_four_##name(p + 12 * ld + 2, ld, q0, q1); \
+        if (shifted) s = ltxi_##S##_wadd(s, ltxi_##S##_wset(x->off[at] / 16)); \
+        sum = ltxi_##S##_fma(ltxi_##S##_cvt(s), ltxi_##S##_mul(ltxi_##S##_halves(p, ld, 0), ltxi_##S##_set1(x->d[at])), sum); \
+    } \
+    ltxi_##S##_st(out, sum); \
+}
+#endif
+
+#ifdef LTXI_NEON
+typedef int32x4_t ltxi_neon_w4;
+#define LTXI_NEON4W(name, args, e) LTXI_I_neon int32x4_t ltxi_neon_##name##4 args { return e; }
+#define LTXI_S8(x) vreinterpretq_s8_s32(x)
+#define LTXI_S16(x) vreinterpretq_s16_s32(x)
+LTXI_NEON4W(wld, (const void *p), vreinterpretq_s32_u8(vld1q_u8((const uint8_t *)p)))
+LTXI_I_neon void ltxi_neon_wst4(uint8_t *p, int32x4_t x) { vst1q_u8(p, vreinterpretq_u8_s32(x)); }
+LTXI_NEON4W(wset, (int32_t x), vdupq_n_s32(x))
+LTXI_NEON4W(bset, (int32_t x), vreinterpretq_s32_s8(vdupq_n_s8((int8_t)x)))
+LTXI_NEON4W(wadd, (int32x4_t x, int32x4_t y), vaddq_s32(x, y))
+LTXI_NEON4W(wsub, (int32x4_t x, int32x4_t y), vsubq_s32(x, y))
+LTXI_NEON4W(wmul, (int32x4_t x, int32x4_t y), vmulq_s32(x, y))
+LTXI_NEON4W(wand, (int32x4_t x, int32x4_t y), vandq_s32(x, y))
+LTXI_NEON4W(wshl, (int32x4_t x, int32_t n), x << n)
+LTXI_NEON4W(wshr, (int32x4_t x, int32_t n), (int32x4_t)((uint32x4_t)x >> (uint32_t)n))
+LTXI_NEON4W(wsar, (int32x4_t x, int32_t n), x >> n)
+LTXI_NEON4W(bshr, (int32x4_t x), vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(x), 4)))
+LTXI_NEON4W(wmadd, (int32x4_t c, int32x4_t x, int32x4_t y), \
+    vaddq_s32(c, vpaddq_s32(vmull_s16(vget_low_s16(LTXI_S16(x)), vget_low_s16(LTXI_S16(y))), vmull_high_s16(LTXI_S16(x), LTXI_S16(y)))))
+LTXI_NEON4(cvt, (int32x4_t x), vcvtq_f32_s32(x))
+LTXI_NEON4(half, (int32x4_t x), vcvt_f32_f16(vreinterpret_f16_s16(vmovn_s32(x))))
+LTXI_I_neon float32x4_t ltxi_neon_four(const uint8_t *w, size_t ld) /* the halves at four rows */
+{
+    uint16_t h[4];
+    memcpy(h, w, 2); memcpy(h + 1, w + ld, 2); memcpy(h + 2, w + 2 * ld, 2); memcpy(h + 3, w + 3 * ld, 2);
+    return vcvt_f32_f16(vreinterpret_f16_u16(vset_lane_u16(h[3], vset_lane_u16(h[2], vset_lane_u16(h[1], vset_lane_u16(h[0], vdup_n_u16(0), 0), 1), 2), 3)));
+}
+LTXI_I_neon void ltxi_neon_turn(const uint8_t *w, size_t ld, int32x4_t *t) /* four rows of sixteen bytes, turned */
+{
+    int32x4_t a = ltxi_neon_wld4(w), b = ltxi_neon_wld4(w + ld), c = ltxi_neon_wld4(w + 2 * ld), d = ltxi_neon_wld4(w + 3 * ld);
+    int64x2_t e = vreinterpretq_s64_s32(vtrn1q_s32(a, b)), f = vreinterpretq_s64_s32(vtrn2q_s32(a, b));
+    int64x2_t g = vreinterpretq_s64_s32(vtrn1q_s32(c, d)), h = vreinterpretq_s64_s32(vtrn2q_s32(c, d));
+    t[0] = vreinterpretq_s32_s64(vtrn1q_s64(e, g)); t[1] = vreinterpretq_s32_s64(vtrn1q_s64(f, h));
+    t[2] = vreinterpretq_s32_s64(vtrn2q_s64(e, g)); t[3] = vreinterpretq_s32_s64(vtrn2q_s64(f, h));
+}
+LTXI_I_neon int32x4_t ltxi_neon_join(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) { return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)); }
+/* As on AVX2: lines that come two tiles later, into the second cache. */
+LTXI_I_neon void ltxi_neon_touch(const uint8_t *p) { LTXI_PREFETCH(p); }
+LTXI_I_neon void ltxi_neon_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes)
+{
+    const uint8_t *p = w + 2 * LTXI_LANES * ld + (size_t)b * LTXI_LANES * (size_t)bytes;
+    ltxi_neon_touch(p); ltxi_neon_touch(p + 64); ltxi_neon_touch(p + 128); ltxi_neon_touch(p + 192); ltxi_neon_touch(p + 256);
+    if (bytes <= 20) return;
+    ltxi_neon_touch(p + 320); ltxi_neon_touch(p + 384); ltxi_neon_touch(p + 448); ltxi_neon_touch(p + 512);
+}
+LTXI_FOURS_OF_TILES(neon)
+LTXI_NIBBLES(neon)
+LTXI_TILE_SUPERS(neon)
+
+/* Without dot products: products are added in 16 bits, of |w| <= 128 with |x| <= 127 two, of 0..63 four, of 0..15 eight. */
+LTXI_NO_UNIT(neon)
+#define LTXI_MUL(w, q) vmull_s8(vget_low_s8(LTXI_S8(w)), vget_low_s8(q))
+#define LTXI_MUL_HIGH(w, q) vmull_high_s8(LTXI_S8(w), q)
+#define LTXI_MLA(s, w, q) vmlal_s8(s, vget_low_s8(LTXI_S8(w)), vget_low_s8(q))
+#define LTXI_MLA_HIGH(s, w, q) vmlal_high_s8(s, LTXI_S8(w), q)
+LTXI_I_neon void ltxi_neon_four_of(const int8_t *q, int8x16_t *r) /* columns 0..3, 4..7, ... of sixteen, each in all lanes */
+{
+    int32x4_t v = ltxi_neon_wld4(q);
+    r[0] = LTXI_S8(vdupq_laneq_s32(v, 0)); r[1] = LTXI_S8(vdupq_laneq_s32(v, 1)); r[2] = LTXI_S8(vdupq_laneq_s32(v, 2)); r[3] = LTXI_S8(vdupq_laneq_s32(v, 3));
+}
+#define LTXI_LOW(k, h) LTXI_MLA(LTXI_MUL(t[k].h, r[k]), t[k + 1].h, r[k + 1])
+#define LTXI_HIGH(k, h) LTXI_MLA_HIGH(LTXI_MUL_HIGH(t[k].h, r[k]), t[k + 1].h, r[k + 1])
+#define LTXI_STEP(k, h) low = vpadalq_s16(low, LTXI_LOW(k, h)); high = vpadalq_s16(high, LTXI_HIGH(k, h));
+#define LTXI_SUM(h) low = vpaddlq_s16(LTXI_LOW(0, h)); high = vpaddlq_s16(LTXI_HIGH(0, h)); LTXI_STEP(2, h) LTXI_STEP(4, h) LTXI_STEP(6, h) s.h = vpaddq_s32(low, high)
+LTXI_I_neon ltxi_neon_w ltxi_neon_isum8(const ltxi_neon_dots *dots, int32_t m, const ltxi_neon_w *t, const ltxi_neon_w *u, const int8_t *q, const int32_t *off)
+{
+    int8x16_t r[8];
+    int32x4_t low, high;
+    ltxi_neon_w s;
+    (void)dots; (void)m; (void)u; (void)off;
+    ltxi_neon_four_of(q, r); ltxi_neon_four_of(q + 16, r + 4);
+    LTXI_SUM(a); LTXI_SUM(b); LTXI_SUM(c); LTXI_SUM(d);
+    return s;
+}
+#undef LTXI_LOW
+#undef LTXI_HIGH
+#undef LTXI_STEP
+#undef LTXI_SUM
+#define LTXI_STEP(k, h) low = LTXI_MLA(low, t[k].h, r[k]); high = LTXI_MLA_HIGH(high, t[k].h, r[k]);
+#define LTXI_SUM(h) low = LTXI_MUL(t[0].h, r[0]); high = LTXI_MUL_HIGH(t[0].h, r[0]); LTXI_STEP(1, h) LTXI_STEP(2, h) LTXI_STEP(3, h)
+#define LTXI_SUM4(h) LTXI_SUM(h) LTXI_STEP(4, h) LTXI_STEP(5, h) LTXI_STEP(6, h) LTXI_STEP(7, h) s.h = vpadalq_s16(o, vpaddq_s16(low, high))
+#define LTXI_SUMR(h) LTXI_SUM(h) c.h = vaddq_s32(c.h, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
+LTXI_I_neon ltxi_neon_w ltxi_neon_isum4(const ltxi_neon_dots *dots, int32_t m, const ltxi_neon_w *t, const ltxi_neon_w *u, const int8_t *q, const int32_t *off)
+{
+    int8x16_t r[8];
+    int16x8_t low, high;
+    int32x4_t o = vdupq_n_s32(*off / 16); /* -128 sum / 16 */
+    ltxi_neon_w s;
+    (void)dots; (void)m; (void)u;
+    ltxi_neon_four_of(q, r); ltxi_neon_four_of(q + 16, r + 4);
+    LTXI_SUM4(a); LTXI_SUM4(b); LTXI_SUM4(c); LTXI_SUM4(d);
+    return s;
+}
+LTXI_I_neon ltxi_neon_w ltxi_neon_raw(const ltxi_neon_dots *dots, int32_t m, ltxi_neon_w c, const ltxi_neon_w *t, const int8_t *q)
+{
+    int8x16_t r[4];
+    int16x8_t low, high;
+    (void)dots; (void)m;
+    ltxi_neon_four_of(q, r);
+    LTXI_SUMR(a); LTXI_SUMR(b); LTXI_SUMR(c); LTXI_SUMR(d);
+    return c;
+}
+LTXI_I_neon ltxi_neon_w ltxi_neon_raw8(const ltxi_neon_dots *dots, int32_t m, const ltxi_neon_w *t, const int8_t *q)
+{
+    return ltxi_neon_raw(dots, m, ltxi_neon_raw(dots, m, ltxi_neon_wset(0), t, q), t + 4, q + 16);
+}
+#undef LTXI_STEP
+#undef LTXI_SUM
+#undef LTXI_SUM4
+#undef LTXI_SUMR
+LTXI_I_neon int32x4_t ltxi_neon_dot8(int32x4_t w0, int32x4_t w1, int32x4_t q0, int32x4_t q1)
+{
+    return vpadalq_s16(vpaddlq_s16(LTXI_MLA_HIGH(LTXI_MUL(w0, LTXI_S8(q0)), w0, LTXI_S8(q0))), LTXI_MLA_HIGH(LTXI_MUL(w1, LTXI_S8(q1)), w1, LTXI_S8(q1)));
+}
+LTXI_I_neon int32x4_t ltxi_neon_dot4(int32x4_t w0, int32x4_t w1, int32x4_t q0, int32x4_t q1)
+{
+    int16x8_t s = LTXI_MLA_HIGH(LTXI_MUL(w0, LTXI_S8(q0)), w0, LTXI_S8(q0));
+    return vpaddlq_s16(LTXI_MLA_HIGH(LTXI_MLA(s, w1, LTXI_S8(q1)), w1, LTXI_S8(q1)));
+}
+#undef LTXI_MUL
+#undef LTXI_MUL_HIGH
+#undef LTXI_MLA
+#undef LTXI_MLA_HIGH
+LTXI_ONE_OF_FOURS(neon, neon)
+
+#ifdef LTXI_DOTPROD
+/* ---- sdot: four products of bytes into each 32-bit lane ---- */
+#define LTXI_T_dotprod __attribute__((LTXI_DOTPROD)) static
+#define LTXI_I_dotprod __attribute__((always_inline, LTXI_DOTPROD)) static __inline__
+LTXI_DOTS(neon, dotprod)
+#define LTXI_STEP1(s, h, q, lane) s.h = vdotq_laneq_s32(s.h, LTXI_S8(t[k + lane].h), LTXI_S8(q), lane);
+#define LTXI_STEP(s, q, lane) LTXI_STEP1(s, a, q, lane) LTXI_STEP1(s, b, q, lane) LTXI_STEP1(s, c, q, lane) LTXI_STEP1(s, d, q, lane)
+#define LTXI_STEPS(lane) LTXI_STEP(s0, q0, lane) LTXI_STEP(s1, q1, lane) LTXI_STEP(s2, q2, lane) LTXI_STEP(s3, q3, lane)
+LTXI_I_dotprod void ltxi_dotprod_multiply(ltxi_dotprod_dots *dots, const ltxi_neon_w *t, int32_t count, const int8_t *q, int32_t rows)
+{
+    int32_t m, k, *s = dots->s;
+    for (m = 0; m + 4 <= rows; m += 4, q += 4 * LTXI_DEEP, s += 4 * LTXI_LANES) {
+        ltxi_neon_w s0 = ltxi_neon_wset(0), s1 = s0, s2 = s0, s3 = s0;
+        LTXI_UNROLL for (k = 0; k < count; k += 4) {
+            const int8_t *p = q + k * 4;
+            int32x4_t q0 = ltxi_neon_wld4(p), q1 = ltxi_neon_wld4(p + LTXI_DEEP), q2 = ltxi_neon_wld4(p + 2 * LTXI_DEEP), q3 = ltxi_neon_wld4(p + 3 * LTXI_DEEP);
+            LTXI_STEPS(0) LTXI_STEPS(1) LTXI_STEPS(2) LTXI_STEPS(3)
+        }
+        ltxi_neon_wst(s, s0); ltxi_neon_wst(s + LTXI_LANES, s1); ltxi_neon_wst(s + 2 * LTXI_LANES, s2); ltxi_neon_wst(s + 3 * LTXI_LANES, s3);
+    }
+    for (; m < rows; m++, q += LTXI_DEEP, s += LTXI_LANES) {
+        ltxi_neon_w s0 = ltxi_neon_wset(0);
+        LTXI_UNROLL for (k = 0; k < count; k += 4) {
+            int32x4_t q0 = ltxi_neon_wld4(q + k * 4);
+            LTXI_STEP(s0, q0, 0) LTXI_STEP(s0, q0, 1) LTXI_STEP(s0, q0, 2) LTXI_STEP(s0, q0, 3)
+        }
+        ltxi_neon_wst(s, s0);
+    }
+}
+#undef LTXI_STEP1
+#undef LTXI_STEP
+#undef LTXI_STEPS
+LTXI_I_dotprod int32x4_t ltxi_dotprod_dot8(int32x4_t w0, int32x4_t w1, int32x4_t q0, int32x4_t q1)
+{
+    return vdotq_s32(vdotq_s32(vdupq_n_s32(0), LTXI_S8(w0), LTXI_S8(q0)), LTXI_S8(w1), LTXI_S8(q1));
+}
+LTXI_I_dotprod int32x4_t ltxi_dotprod_dot4(int32x4_t w0, int32x4_t w1, int32x4_t q0, int32x4_t q1) { return ltxi_dotprod_dot8(w0, w1, q0, q1); }
+LTXI_ONE_OF_FOURS(neon, dotprod)
+#endif /* LTXI_DOTPROD */
+#ifdef LTXI_I8MM
+/* ---- smmla: two rows of eight columns by two rows of activations, four sums in one register. It wants columns 8k..8k+7 of two rows side by side: so the
+   weights are paired once for all rows of activations, and the sums are sorted at the end. ---- */
+#define LTXI_T_i8mm __attribute__((LTXI_I8MM)) static
+#define LTXI_I_i8mm __attribute__((always_inline, LTXI_I8MM)) static __inline__
+LTXI_DOTS(neon, i8mm)
+enum { LTXI_I8MM_FEW = 8 }; /* rows below which pairing does not pay */
+LTXI_I_i8mm void ltxi_i8mm_sort(int32_t *s, const int32x4_t *x) /* sums of rows of weights 0, 1 and 2, 3, ... by two rows of activations */
+{
+    int32_t i;
+    LTXI_UNROLL for (i = 0; i < 4; i++) {
+        vst1q_s32(s + 4 * i, vuzp1q_s32(x[2 * i], x[2 * i + 1]));
+        vst1q_s32(s + 4 * i + LTXI_LANES, vuzp2q_s32(x[2 * i], x[2 * i + 1]));
+    }
+}
+LTXI_I_i8mm void ltxi_i8mm_multiply(ltxi_i8mm_dots *dots, const ltxi_neon_w *t, int32_t count, const int8_t *q, int32_t rows)
+{
+    int32x4_t pair[4][8], x[8], y[8];
+    ltxi_dotprod_dots left;
+    int32_t m = 0, k, i, *s = dots->s;
+    if (rows >= LTXI_I8MM_FEW) for (k = 0; k < count / 2; k++) {
+        const ltxi_neon_w *a = t + 2 * k, *b = a + 1;
+        pair[k][0] = vzip1q_s32(a->a, b->a); pair[k][1] = vzip2q_s32(a->a, b->a); pair[k][2] = vzip1q_s32(a->b, b->b); pair[k][3] = vzip2q_s32(a->b, b->b);
+        pair[k][4] = vzip1q_s32(a->c, b->c); pair[k][5] = vzip2q_s32(a->c, b->c); pair[k][6] = vzip1q_s32(a->d, b->d); pair[k][7] = vzip2q_s32(a->d, b->d);
+    }
+    if (rows >= LTXI_I8MM_FEW) for (; m + 4 <= rows; m += 4, q += 4 * LTXI_DEEP, s += 4 * LTXI_LANES) {
+        LTXI_UNROLL for (i = 0; i < 8; i++) x[i] = y[i] = vdupq_n_s32(0);
+        LTXI_UNROLL for (k = 0; k < count / 2; k++) {
+            const int8_t *p = q + k * 8;
+            int8x16_t q0 = vcombine_s8(vld1_s8(p), vld1_s8(p + LTXI_DEEP)), q1 = vcombine_s8(vld1_s8(p + 2 * LTXI_DEEP), vld1_s8(p + 3 * LTXI_DEEP));
+            LTXI_UNROLL for (i = 0; i < 8; i++) { x[i] = vmmlaq_s32(x[i], LTXI_S8(pair[k][i]), q0); y[i] = vmmlaq_s32(y[i], LTXI_S8(pair[k][i]), q1); }
+        }
+        ltxi_i8mm_sort(s, x);
+        ltxi_i8mm_sort(s + 2 * LTXI_LANES, y);
+    }
+    if (m == rows) return;
+    ltxi_dotprod_multiply(&left, t, count, q, rows - m);
+    memcpy(s, left.s, (size_t)(rows - m) * LTXI_LANES * 4);
+}
+LTXI_I_i8mm int ltxi_i8mm_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
+{
+    return ltxi_dotprod_few(type, same, w, ld, x, row, rows, cols, out);
+}
+#endif /* LTXI_I8MM */
+#undef LTXI_S8
+#undef LTXI_S16
+#endif /* LTXI_NEON */
+
 /* ==== >>norms =============================================================================================
    Owns the kernels of norms, rope, softmax and attention, and element-wise helpers. May call: platform, vector, functions.  */
 
@@ -2803,6 +3215,24 @@ LTXI_TILES(avx512, amx)
 LTXI_QUANTIZED(amx)
 #endif
 #endif
+#ifdef LTXI_NEON
+LTXI_KERNELS(neon, 2, 2, 1)
+LTXI_TILES(neon, neon)
+LTXI_QUANTIZED(neon)
+#ifdef LTXI_DOTPROD
+LTXI_TILES(neon, dotprod)
+LTXI_QUANTIZED(dotprod)
+#endif
+#ifdef LTXI_I8MM
+LTXI_TILES(neon, i8mm)
+LTXI_QUANTIZED(i8mm)
+#endif
+#endif
+#ifdef LTXI_SIMD128
+LTXI_KERNELS(simd128, 2, 1, 1)
+LTXI_TILES(simd128, simd128)
+LTXI_QUANTIZED(simd128)
+#endif
 
 /* ---- choosing a set: asked afresh each time, so there is no global state ---- */
 #ifdef LTXI_X86
@@ -2837,11 +3267,43 @@ LTXI_FN uint32_t ltxi_x86_mask(void)
     return 1u << LTX_ISA_AVX2 | 1u << LTX_ISA_AVX512 | ((d >> 24 & 3u) == 3u && ltxi_amx_allowed(os) ? 1u << LTX_ISA_AMX : 0u);
 }
 #endif
+#ifdef LTXI_NEON
+LTXI_FN uint32_t ltxi_arm_mask(void)
+{
+    uint32_t mask = 1u << LTX_ISA_NEON;
+    int dotprod = 0, i8mm = 0;
+#ifdef LTXI_AUXV
+    dotprod = (int)(getauxval(16) >> 20 & 1u); /* AT_HWCAP, HWCAP_ASIMDDP */
+    i8mm = (int)(getauxval(26) >> 13 & 1u);    /* AT_HWCAP2, HWCAP2_I8MM */
+#else
+#ifdef __ARM_FEATURE_DOTPROD
+    dotprod = 1;
+#endif
+#ifdef __ARM_FEATURE_MATMUL_INT8
+    i8mm = 1;
+#endif
+#endif
+#ifdef LTXI_DOTPROD
+    if (dotprod) mask |= 1u << LTX_ISA_DOTPROD;
+#endif
+#ifdef LTXI_I8MM
+    if (dotprod && i8mm) mask |= 1u << LTX_ISA_I8MM;
+#endif
+    (void)dotprod; (void)i8mm;
+    return mask;
+}
+#endif
 LTX_API uint32_t ltx_isa_mask(void)
 {
     uint32_t mask = 1u << LTX_ISA_SCALAR;
 #ifdef LTXI_X86
     mask |= ltxi_x86_mask();
+#endif
+#ifdef LTXI_NEON
+    mask |= ltxi_arm_mask();
+#endif
+#ifdef LTXI_SIMD128
+    mask |= 1u << LTX_ISA_SIMD128;
 #endif
 #ifdef LTX_TEST_AMX /* instructions that this processor may lack are emulated, see tests/amx.h */
     mask |= 1u << LTX_ISA_AMX;
@@ -2850,7 +3312,8 @@ LTX_API uint32_t ltx_isa_mask(void)
 }
 LTX_API const char *ltx_isa_name(int32_t isa)
 {
-    static const char names[LTX_ISA_COUNT][8] = { LTXI_S("auto"), LTXI_S("scalar"), LTXI_S("avx2"), LTXI_S("avx512"), LTXI_S("amx") };
+    static const char names[LTX_ISA_COUNT][8] = { LTXI_S("auto"), LTXI_S("scalar"), LTXI_S("avx2"), LTXI_S("avx512"), LTXI_S("amx"),
+        LTXI_S("neon"), LTXI_S("dotprod"), LTXI_S("i8mm"), LTXI_S("simd128") };
     return isa >= 0 && isa < LTX_ISA_COUNT ? names[isa] : LTXI_S("?");
 }
 LTXI_FN int32_t ltxi_isa_best(int32_t isa) /* AUTO to the best set; -1 if this machine lacks the one asked for */
@@ -2871,6 +3334,19 @@ LTXI_FN const ltxi_kernels *ltxi_kernels_of(int32_t isa, ltxi_kernels *table)
 #ifdef LTXI_AMX
     if (isa == LTX_ISA_AMX) { ltxi_avx512_kernels(table); ltxi_amx_quantized(table); }
 #endif
+#endif
+#ifdef LTXI_NEON
+    if (isa >= LTX_ISA_NEON && isa <= LTX_ISA_I8MM) ltxi_neon_kernels(table);
+    if (isa == LTX_ISA_NEON) ltxi_neon_quantized(table);
+#ifdef LTXI_DOTPROD
+    if (isa == LTX_ISA_DOTPROD) ltxi_dotprod_quantized(table);
+#endif
+#ifdef LTXI_I8MM
+    if (isa == LTX_ISA_I8MM) ltxi_i8mm_quantized(table);
+#endif
+#endif
+#ifdef LTXI_SIMD128
+    if (isa == LTX_ISA_SIMD128) { ltxi_simd128_kernels(table); ltxi_simd128_quantized(table); }
 #endif
     return table;
 }
