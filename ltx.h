@@ -1587,6 +1587,94 @@ LTXI_I_neon void ltxi_neon_sti(int8_t *p, ltxi_neon_v x)
 #endif /* LTXI_NEON */
 
 #ifdef LTXI_SIMD128
+#define LTXI_T_simd128 LTXI_FN
+#define LTXI_I_simd128 __attribute__((unused, always_inline)) static __inline__
+typedef v128_t ltxi_simd128_f4, ltxi_simd128_w4;
+#define LTXI_SIMD4(name, args, e) LTXI_I_simd128 v128_t ltxi_simd128_##name##4 args { return e; }
+LTXI_SIMD4(ld, (const float *p), wasm_v128_load(p))
+LTXI_SIMD4(ldf, (const uint8_t *p), wasm_v128_load(p))
+LTXI_I_simd128 v128_t ltxi_simd128_half4(v128_t h) /* of the low 16 bits: the exponent grows by 112, and is all ones where it was */
+{
+    v128_t m = wasm_i32x4_shl(wasm_v128_and(h, wasm_i32x4_splat(0x7fff)), 13), sign = wasm_i32x4_shl(wasm_v128_and(h, wasm_i32x4_splat(0x8000)), 16);
+    v128_t top = wasm_v128_and(wasm_i32x4_ge(m, wasm_i32x4_splat(0x0f800000)), wasm_i32x4_splat(0x7f800000));
+    return wasm_v128_or(wasm_v128_or(wasm_f32x4_mul(m, wasm_f32x4_splat(5.192296858534828e33f)), top), sign);
+}
+LTXI_SIMD4(ldh, (const uint8_t *p), ltxi_simd128_half4(wasm_u32x4_load16x4(p)))
+LTXI_SIMD4(ldb, (const uint8_t *p), wasm_i32x4_shl(wasm_u32x4_load16x4(p), 16))
+LTXI_SIMD4(wbyte, (const uint8_t *p), wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(p))))
+LTXI_SIMD4(ldi, (const int8_t *p), wasm_f32x4_convert_i32x4(ltxi_simd128_wbyte4((const uint8_t *)p)))
+LTXI_SIMD4(ldn, (const float *p), wasm_f32x4_convert_i32x4(wasm_v128_load(p)))
+LTXI_SIMD4(set1, (float x), wasm_f32x4_splat(x))
+LTXI_SIMD4(add, (v128_t x, v128_t y), wasm_f32x4_add(x, y))
+LTXI_SIMD4(sub, (v128_t x, v128_t y), wasm_f32x4_sub(x, y))
+LTXI_SIMD4(mul, (v128_t x, v128_t y), wasm_f32x4_mul(x, y))
+LTXI_SIMD4(div, (v128_t x, v128_t y), wasm_f32x4_div(x, y))
+LTXI_SIMD4(max, (v128_t x, v128_t y), wasm_f32x4_pmax(y, x))
+LTXI_SIMD4(min, (v128_t x, v128_t y), wasm_f32x4_pmin(y, x))
+LTXI_SIMD4(pow2, (v128_t n), wasm_i32x4_shl(wasm_i32x4_add(n, wasm_i32x4_splat(127)), 23))
+LTXI_I_simd128 v128_t ltxi_simd128_scale4(v128_t x, v128_t n)
+{
+    v128_t k = wasm_i32x4_sub(wasm_f32x4_add(n, wasm_f32x4_splat(LTXI_MAGIC)), wasm_i32x4_splat((int32_t)LTXI_MAGIC_BITS)), half = wasm_i32x4_shr(k, 1);
+    return wasm_f32x4_mul(wasm_f32x4_mul(x, ltxi_simd128_pow24(half)), ltxi_simd128_pow24(wasm_i32x4_sub(k, half)));
+}
+LTXI_SIMD4(swap, (v128_t x), wasm_i32x4_shuffle(x, x, 1, 0, 3, 2))
+LTXI_SIMD4(top, (v128_t m, v128_t x), wasm_u32x4_max(m, wasm_f32x4_abs(x)))
+LTXI_I_simd128 void ltxi_simd128_st4(float *p, v128_t x) { wasm_v128_store(p, x); }
+LTXI_I_simd128 uint32_t ltxi_simd128_amax4(v128_t m)
+{
+    m = wasm_u32x4_max(m, wasm_i32x4_shuffle(m, m, 2, 3, 0, 1));
+    return ltxi_umax((uint32_t)wasm_i32x4_extract_lane(m, 0), (uint32_t)wasm_i32x4_extract_lane(m, 1));
+}
+LTXI_I_simd128 float ltxi_simd128_sum4(v128_t x)
+{
+    x = wasm_f32x4_add(x, wasm_i32x4_shuffle(x, x, 2, 3, 0, 1));
+    return wasm_f32x4_extract_lane(x, 0) + wasm_f32x4_extract_lane(x, 1);
+}
+LTXI_FOURS(simd128)
+LTXI_I_simd128 void ltxi_simd128_sth(uint8_t *p, ltxi_simd128_v x)
+{
+    ltxi_scalar_v t;
+    ltxi_simd128_st(t.f, x);
+    ltxi_scalar_sth(p, t);
+}
+LTXI_I_simd128 void ltxi_simd128_sti(int8_t *p, ltxi_simd128_v x) /* the low byte of LTXI_MAGIC_BITS is 0 */
+{
+    v128_t a = wasm_i8x16_shuffle(x.a, x.b, 0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0, 0, 0, 0, 0, 0), b = wasm_i8x16_shuffle(x.c, x.d, 0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0, 0, 0, 0, 0, 0);
+    wasm_v128_store(p, wasm_i64x2_shuffle(a, b, 0, 2));
+}
+/* There is no fused multiply-add. The sum of product and addend in double, where the product is exact, rounds to the right float unless it lies half way between
+   two floats, be they denormal, or at the edge of infinity: then its low 28 bits are zero. Lanes with such bits, exact sums among them, go the way of ltxi_fma. */
+LTXI_I_simd128 v128_t ltxi_simd128_exact2(v128_t x, v128_t y, v128_t z)
+{
+    v128_t p = wasm_f64x2_mul(wasm_f64x2_promote_low_f32x4(x), wasm_f64x2_promote_low_f32x4(y)), c = wasm_f64x2_promote_low_f32x4(z), s = wasm_f64x2_add(p, c);
+    v128_t cc = wasm_f64x2_sub(s, p), e = wasm_f64x2_add(wasm_f64x2_sub(p, wasm_f64x2_sub(s, cc)), wasm_f64x2_sub(c, cc));
+    v128_t off = wasm_f64x2_gt(wasm_f64x2_abs(e), wasm_f64x2_splat(0.0)), less = wasm_v128_and(off, wasm_i64x2_lt(wasm_v128_xor(e, s), wasm_i64x2_splat(0)));
+    return wasm_f32x4_demote_f64x2_zero(wasm_v128_or(wasm_i64x2_add(s, less), wasm_v128_and(off, wasm_i64x2_splat(1)))); /* cut off, then odd */
+}
+LTXI_SIMD4(upper, (v128_t x), wasm_i64x2_shuffle(x, x, 1, 1))
+LTXI_SIMD4(exact, (v128_t x, v128_t y, v128_t z), \
+    wasm_i64x2_shuffle(ltxi_simd128_exact2(x, y, z), ltxi_simd128_exact2(ltxi_simd128_upper4(x), ltxi_simd128_upper4(y), ltxi_simd128_upper4(z)), 0, 2))
+LTXI_FOUR_3(simd128, v, exact)
+__attribute__((unused, noinline)) static void ltxi_simd128_exact_fma(const ltxi_simd128_v *x, const ltxi_simd128_v *y, const ltxi_simd128_v *z, ltxi_simd128_v *r) { *r = ltxi_simd128_exact(*x, *y, *z); }
+LTXI_I_simd128 v128_t ltxi_simd128_sum2(v128_t x, v128_t y, v128_t z)
+{
+    return wasm_f64x2_add(wasm_f64x2_mul(wasm_f64x2_promote_low_f32x4(x), wasm_f64x2_promote_low_f32x4(y)), wasm_f64x2_promote_low_f32x4(z));
+}
+LTXI_I_simd128 v128_t ltxi_simd128_near4(v128_t x, v128_t y, v128_t z, v128_t *low)
+{
+    v128_t a = ltxi_simd128_sum2(x, y, z), b = ltxi_simd128_sum2(ltxi_simd128_upper4(x), ltxi_simd128_upper4(y), ltxi_simd128_upper4(z));
+    *low = wasm_i32x4_shl(wasm_i32x4_shuffle(a, b, 0, 2, 4, 6), 4);
+    return wasm_i64x2_shuffle(wasm_f32x4_demote_f64x2_zero(a), wasm_f32x4_demote_f64x2_zero(b), 0, 2);
+}
+LTXI_I_simd128 ltxi_simd128_v ltxi_simd128_fma(ltxi_simd128_v x, ltxi_simd128_v y, ltxi_simd128_v z)
+{
+    ltxi_simd128_v r, low;
+    r.a = ltxi_simd128_near4(x.a, y.a, z.a, &low.a); r.b = ltxi_simd128_near4(x.b, y.b, z.b, &low.b);
+    r.c = ltxi_simd128_near4(x.c, y.c, z.c, &low.c); r.d = ltxi_simd128_near4(x.d, y.d, z.d, &low.d);
+    low.a = wasm_u32x4_min(wasm_u32x4_min(low.a, low.b), wasm_u32x4_min(low.c, low.d));
+    if (__builtin_expect(!wasm_i32x4_all_true(low.a), 0)) ltxi_simd128_exact_fma(&x, &y, &z, &r);
+    return r;
+}
 #endif /* LTXI_SIMD128 */
 
 /* The last n < 16 elements of an array, padded with zeros to a full set of lanes. */
@@ -2977,6 +3065,79 @@ LTXI_I_i8mm int ltxi_i8mm_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w
 #undef LTXI_S16
 #endif /* LTXI_NEON */
 
+#ifdef LTXI_SIMD128
+LTXI_SIMD4(wld, (const void *p), wasm_v128_load(p))
+LTXI_I_simd128 void ltxi_simd128_wst4(uint8_t *p, v128_t x) { wasm_v128_store(p, x); }
+LTXI_SIMD4(wset, (int32_t x), wasm_i32x4_splat(x))
+LTXI_SIMD4(bset, (int32_t x), wasm_i8x16_splat((int8_t)x))
+LTXI_SIMD4(wadd, (v128_t x, v128_t y), wasm_i32x4_add(x, y))
+LTXI_SIMD4(wsub, (v128_t x, v128_t y), wasm_i32x4_sub(x, y))
+LTXI_SIMD4(wmul, (v128_t x, v128_t y), wasm_i32x4_mul(x, y))
+LTXI_SIMD4(wand, (v128_t x, v128_t y), wasm_v128_and(x, y))
+LTXI_SIMD4(wshl, (v128_t x, int32_t n), wasm_i32x4_shl(x, (uint32_t)n))
+LTXI_SIMD4(wshr, (v128_t x, int32_t n), wasm_u32x4_shr(x, (uint32_t)n))
+LTXI_SIMD4(wsar, (v128_t x, int32_t n), wasm_i32x4_shr(x, (uint32_t)n))
+LTXI_SIMD4(bshr, (v128_t x), wasm_u8x16_shr(x, 4))
+LTXI_SIMD4(wmadd, (v128_t c, v128_t x, v128_t y), wasm_i32x4_add(c, wasm_i32x4_dot_i16x8(x, y)))
+LTXI_SIMD4(cvt, (v128_t x), wasm_f32x4_convert_i32x4(x))
+LTXI_I_simd128 v128_t ltxi_simd128_four(const uint8_t *w, size_t ld)
+{
+    v128_t h = wasm_v128_load16_lane(w, wasm_i32x4_splat(0), 0);
+    return ltxi_simd128_half4(wasm_v128_load16_lane(w + 3 * ld, wasm_v128_load16_lane(w + 2 * ld, wasm_v128_load16_lane(w + ld, h, 2), 4), 6));
+}
+LTXI_I_simd128 void ltxi_simd128_turn(const uint8_t *w, size_t ld, v128_t *t)
+{
+    v128_t a = wasm_v128_load(w), b = wasm_v128_load(w + ld), c = wasm_v128_load(w + 2 * ld), d = wasm_v128_load(w + 3 * ld);
+    v128_t e = wasm_i32x4_shuffle(a, b, 0, 4, 1, 5), f = wasm_i32x4_shuffle(a, b, 2, 6, 3, 7), g = wasm_i32x4_shuffle(c, d, 0, 4, 1, 5), h = wasm_i32x4_shuffle(c, d, 2, 6, 3, 7);
+    t[0] = wasm_i64x2_shuffle(e, g, 0, 2); t[1] = wasm_i64x2_shuffle(e, g, 1, 3);
+    t[2] = wasm_i64x2_shuffle(f, h, 0, 2); t[3] = wasm_i64x2_shuffle(f, h, 1, 3);
+}
+LTXI_SIMD4(pairs, (v128_t x, v128_t y), wasm_i32x4_add(wasm_i32x4_shuffle(x, y, 0, 2, 4, 6), wasm_i32x4_shuffle(x, y, 1, 3, 5, 7)))
+LTXI_I_simd128 v128_t ltxi_simd128_join(v128_t a, v128_t b, v128_t c, v128_t d) { return ltxi_simd128_pairs4(ltxi_simd128_pairs4(a, b), ltxi_simd128_pairs4(c, d)); }
+LTXI_I_simd128 void ltxi_simd128_touch(const uint8_t *p) { (void)p; }
+LTXI_I_simd128 void ltxi_simd128_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes) { (void)w; (void)ld; (void)b; (void)bytes; }
+LTXI_FOURS_OF_TILES(simd128)
+LTXI_NIBBLES(simd128)
+LTXI_TILE_SUPERS(simd128)
+/* Bytes are widened to 16 bits, whose products come added in pairs; `rows` of activations share the widened weights. */
+LTXI_DOTS(simd128, simd128)
+LTXI_I_simd128 void ltxi_simd128_some(int32_t *s, const ltxi_simd128_w *t, int32_t count, const int8_t *q, int32_t rows)
+{
+    v128_t x[4][8], low[4], high[4], w;
+    int32_t m, k, h;
+    for (m = 0; m < rows; m++) for (k = 0; k < count; k += 2) {
+        w = wasm_i16x8_load8x8(q + m * LTXI_DEEP + k * 4);
+        x[m][k] = wasm_i64x2_shuffle(w, w, 0, 0);
+        x[m][k + 1] = wasm_i64x2_shuffle(w, w, 1, 1);
+    }
+    for (h = 0; h < 4; h++) {
+        for (m = 0; m < rows; m++) low[m] = high[m] = wasm_i32x4_splat(0);
+        for (k = 0; k < count; k++) {
+            w = wasm_v128_load((const uint8_t *)(t + k) + 16 * h);
+            for (m = 0; m < rows; m++) {
+                low[m] = wasm_i32x4_add(low[m], wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(w), x[m][k]));
+                high[m] = wasm_i32x4_add(high[m], wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(w), x[m][k]));
+            }
+        }
+        for (m = 0; m < rows; m++) wasm_v128_store(s + m * LTXI_LANES + 4 * h, ltxi_simd128_pairs4(low[m], high[m]));
+    }
+}
+LTXI_I_simd128 void ltxi_simd128_multiply(ltxi_simd128_dots *dots, const ltxi_simd128_w *t, int32_t count, const int8_t *q, int32_t rows)
+{
+    int32_t m, *s = dots->s;
+    for (m = 0; m + 4 <= rows; m += 4) ltxi_simd128_some(s + m * LTXI_LANES, t, count, q + m * LTXI_DEEP, 4);
+    for (; m < rows; m++) ltxi_simd128_some(s + m * LTXI_LANES, t, count, q + m * LTXI_DEEP, 1);
+}
+LTXI_I_simd128 v128_t ltxi_simd128_dot16(v128_t w, v128_t q)
+{
+    return wasm_i32x4_add(wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(w), wasm_i16x8_extend_low_i8x16(q)),
+                          wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(w), wasm_i16x8_extend_high_i8x16(q)));
+}
+LTXI_I_simd128 v128_t ltxi_simd128_dot8(v128_t w0, v128_t w1, v128_t q0, v128_t q1) { return wasm_i32x4_add(ltxi_simd128_dot16(w0, q0), ltxi_simd128_dot16(w1, q1)); }
+LTXI_I_simd128 v128_t ltxi_simd128_dot4(v128_t w0, v128_t w1, v128_t q0, v128_t q1) { return ltxi_simd128_dot8(w0, w1, q0, q1); }
+LTXI_ONE_OF_FOURS(simd128, simd128)
+#endif /* LTXI_SIMD128 */
+
 /* ==== >>norms =============================================================================================
    Owns the kernels of norms, rope, softmax and attention, and element-wise helpers. May call: platform, vector, functions.  */
 
@@ -3216,20 +3377,24 @@ LTXI_QUANTIZED(amx)
 #endif
 #endif
 #ifdef LTXI_NEON
-LTXI_KERNELS(neon, 2, 2, 1)
+LTXI_KERNELS(neon, 2, 2, 1, LTXI_QUERIES_TOGETHER)
+LTXI_NO_LONE(neon, neon)
 LTXI_TILES(neon, neon)
 LTXI_QUANTIZED(neon)
 #ifdef LTXI_DOTPROD
+LTXI_NO_LONE(dotprod, neon)
 LTXI_TILES(neon, dotprod)
 LTXI_QUANTIZED(dotprod)
 #endif
 #ifdef LTXI_I8MM
+LTXI_NO_LONE(i8mm, neon)
 LTXI_TILES(neon, i8mm)
 LTXI_QUANTIZED(i8mm)
 #endif
 #endif
 #ifdef LTXI_SIMD128
-LTXI_KERNELS(simd128, 2, 1, 1)
+LTXI_KERNELS(simd128, 2, 1, 1, LTXI_QUERIES_ALONE)
+LTXI_NO_LONE(simd128, simd128)
 LTXI_TILES(simd128, simd128)
 LTXI_QUANTIZED(simd128)
 #endif

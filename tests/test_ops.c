@@ -1040,6 +1040,40 @@ static void product(int isa, const ltx_mat *w, const float *x, int m, int planes
     test_free(&work);
 }
 
+/* A factor of the products below: a power of two, or that with one more bit. */
+static double few_bits(test_rng *r, int exponent)
+{
+    double m = test_int(r, 2) ? 1.0 : 1.0 + ldexp(1.0, -1 - test_int(r, 23));
+    return ldexp(test_int(r, 2) ? m : -m, exponent);
+}
+
+/* a x + y rounded once, on every set, also where the sum in double lies half way between two floats, or nearly, down to denormals and up to infinity. */
+static void fused_multiply_add(void)
+{
+    enum { M = 48 };
+    test_rng r = {73};
+    float x[M], y[M], z[M], first[M];
+    for (int round = 0; round < 20000; round++) {
+        double a = (float)few_bits(&r, -60 + test_int(&r, 120));
+        for (int i = 0; i < M; i++) {
+            int e = test_int(&r, 3) ? -20 + test_int(&r, 40) : -140 + test_int(&r, 268), far = test_int(&r, 4) ? 24 + test_int(&r, 3) : test_int(&r, 60);
+            y[i] = (float)(test_int(&r, 2) ? few_bits(&r, e) : ldexp(1.0 + ldexp(test_int(&r, 1 << 23), -23), e));
+            x[i] = (float)(few_bits(&r, e - far) / (test_int(&r, 2) ? fabs(a) : ldexp(1.0, ilogb(a))));
+        }
+        for (int isa = LTX_ISA_SCALAR; isa < LTX_ISA_COUNT; isa++) {
+            ltxi_kernels table;
+            if (!has_isa(isa)) continue;
+            memcpy(z, y, sizeof z);
+            ltxi_kernels_of(isa, &table)->axpy(z, x, (float)a, M);
+            if (isa == LTX_ISA_SCALAR) memcpy(first, z, sizeof z);
+            if (!CHECK(memcmp(first, z, sizeof z) == 0)) printf("  on %s\n", ltx_isa_name(isa));
+        }
+#ifndef __wasi__ /* its fmaf rounds twice */
+        for (int i = 0; i < M; i++) CHECK(ref_bits(first[i]) == ref_bits(fmaf(x[i], (float)a, y[i])));
+#endif
+    }
+}
+
 /* Every format on every set against the scalar one, bit by bit, for as many rows of activations as take different ways. raw: bytes of -128. */
 static void matmul_every_format(void)
 {
@@ -1314,6 +1348,7 @@ int main(void)
     TEST(matmul_q5_k);
     TEST(matmul_q6_k);
     TEST(matmul_k_exact);
+    TEST(fused_multiply_add);
     TEST(matmul_every_format);
     TEST(matmul_tiny_inputs);
     TEST(matmul_refuses);
