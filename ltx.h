@@ -1830,8 +1830,10 @@ LTXI_FN float ltxi_log(float x)
                               activations x = 255 high + low there are two sums: fma((float)isum of high, 255, (float)isum of low)
    Lanes are output rows. */
 
-#if defined(LTXI_X86) || defined(LTXI_NEON) || defined(LTXI_SIMD128)
+#ifdef LTXI_X86
 enum { LTXI_TILE = 64 };
+#elif defined(LTXI_NEON) || defined(LTXI_SIMD128)
+enum { LTXI_TILE = 32 };
 #else
 enum { LTXI_TILE = 16 }; /* saves stack where there is little of it */
 #endif
@@ -2986,9 +2988,9 @@ LTXI_DOTS(neon, dotprod)
 #define LTXI_STEP1(s, h, q, lane) s.h = vdotq_laneq_s32(s.h, LTXI_S8(t[k + lane].h), LTXI_S8(q), lane);
 #define LTXI_STEP(s, q, lane) LTXI_STEP1(s, a, q, lane) LTXI_STEP1(s, b, q, lane) LTXI_STEP1(s, c, q, lane) LTXI_STEP1(s, d, q, lane)
 #define LTXI_STEPS(lane) LTXI_STEP(s0, q0, lane) LTXI_STEP(s1, q1, lane) LTXI_STEP(s2, q2, lane) LTXI_STEP(s3, q3, lane)
-LTXI_I_dotprod void ltxi_dotprod_multiply(ltxi_dotprod_dots *dots, const ltxi_neon_w *t, int32_t count, const int8_t *q, int32_t rows)
+LTXI_I_dotprod void ltxi_dotprod_sums(int32_t *s, const ltxi_neon_w *t, int32_t count, const int8_t *q, int32_t rows)
 {
-    int32_t m, k, *s = dots->s;
+    int32_t m, k;
     for (m = 0; m + 4 <= rows; m += 4, q += 4 * LTXI_DEEP, s += 4 * LTXI_LANES) {
         ltxi_neon_w s0 = ltxi_neon_wset(0), s1 = s0, s2 = s0, s3 = s0;
         LTXI_UNROLL for (k = 0; k < count; k += 4) {
@@ -3010,6 +3012,7 @@ LTXI_I_dotprod void ltxi_dotprod_multiply(ltxi_dotprod_dots *dots, const ltxi_ne
 #undef LTXI_STEP1
 #undef LTXI_STEP
 #undef LTXI_STEPS
+LTXI_I_dotprod void ltxi_dotprod_multiply(ltxi_dotprod_dots *dots, const ltxi_neon_w *t, int32_t count, const int8_t *q, int32_t rows) { ltxi_dotprod_sums(dots->s, t, count, q, rows); }
 LTXI_I_dotprod int32x4_t ltxi_dotprod_dot8(int32x4_t w0, int32x4_t w1, int32x4_t q0, int32x4_t q1)
 {
     return vdotq_s32(vdotq_s32(vdupq_n_s32(0), LTXI_S8(w0), LTXI_S8(q0)), LTXI_S8(w1), LTXI_S8(q1));
@@ -3032,33 +3035,41 @@ LTXI_I_i8mm void ltxi_i8mm_sort(int32_t *s, const int32x4_t *x) /* sums of rows 
         vst1q_s32(s + 4 * i + LTXI_LANES, vuzp2q_s32(x[2 * i], x[2 * i + 1]));
     }
 }
+LTXI_I_i8mm int64x2_t ltxi_i8mm_eight(const int8_t *p) { return vreinterpretq_s64_s8(vld1q_s8(p)); }
 LTXI_I_i8mm void ltxi_i8mm_multiply(ltxi_i8mm_dots *dots, const ltxi_neon_w *t, int32_t count, const int8_t *q, int32_t rows)
 {
     int32x4_t pair[4][8], x[8], y[8];
-    ltxi_dotprod_dots left;
-    int32_t m = 0, k, i, *s = dots->s;
-    if (rows >= LTXI_I8MM_FEW) for (k = 0; k < count / 2; k++) {
+    int32_t m, k, i, *s = dots->s;
+    for (k = 0; k < count / 2; k++) {
         const ltxi_neon_w *a = t + 2 * k, *b = a + 1;
         pair[k][0] = vzip1q_s32(a->a, b->a); pair[k][1] = vzip2q_s32(a->a, b->a); pair[k][2] = vzip1q_s32(a->b, b->b); pair[k][3] = vzip2q_s32(a->b, b->b);
         pair[k][4] = vzip1q_s32(a->c, b->c); pair[k][5] = vzip2q_s32(a->c, b->c); pair[k][6] = vzip1q_s32(a->d, b->d); pair[k][7] = vzip2q_s32(a->d, b->d);
     }
-    if (rows >= LTXI_I8MM_FEW) for (; m + 4 <= rows; m += 4, q += 4 * LTXI_DEEP, s += 4 * LTXI_LANES) {
+    for (m = 0; m + 4 <= rows; m += 4, q += 4 * LTXI_DEEP, s += 4 * LTXI_LANES) {
         LTXI_UNROLL for (i = 0; i < 8; i++) x[i] = y[i] = vdupq_n_s32(0);
-        LTXI_UNROLL for (k = 0; k < count / 2; k++) {
+        LTXI_UNROLL for (k = 0; k < count / 2; k += 2) {
             const int8_t *p = q + k * 8;
-            int8x16_t q0 = vcombine_s8(vld1_s8(p), vld1_s8(p + LTXI_DEEP)), q1 = vcombine_s8(vld1_s8(p + 2 * LTXI_DEEP), vld1_s8(p + 3 * LTXI_DEEP));
-            LTXI_UNROLL for (i = 0; i < 8; i++) { x[i] = vmmlaq_s32(x[i], LTXI_S8(pair[k][i]), q0); y[i] = vmmlaq_s32(y[i], LTXI_S8(pair[k][i]), q1); }
+            int64x2_t q0 = ltxi_i8mm_eight(p), q1 = ltxi_i8mm_eight(p + LTXI_DEEP), q2 = ltxi_i8mm_eight(p + 2 * LTXI_DEEP), q3 = ltxi_i8mm_eight(p + 3 * LTXI_DEEP);
+            int8x16_t a = vreinterpretq_s8_s64(vzip1q_s64(q0, q1)), b = vreinterpretq_s8_s64(vzip1q_s64(q2, q3));
+            LTXI_UNROLL for (i = 0; i < 8; i++) { x[i] = vmmlaq_s32(x[i], LTXI_S8(pair[k][i]), a); y[i] = vmmlaq_s32(y[i], LTXI_S8(pair[k][i]), b); }
+            a = vreinterpretq_s8_s64(vzip2q_s64(q0, q1)); b = vreinterpretq_s8_s64(vzip2q_s64(q2, q3));
+            LTXI_UNROLL for (i = 0; i < 8; i++) { x[i] = vmmlaq_s32(x[i], LTXI_S8(pair[k + 1][i]), a); y[i] = vmmlaq_s32(y[i], LTXI_S8(pair[k + 1][i]), b); }
         }
         ltxi_i8mm_sort(s, x);
         ltxi_i8mm_sort(s + 2 * LTXI_LANES, y);
     }
-    if (m == rows) return;
-    ltxi_dotprod_multiply(&left, t, count, q, rows - m);
-    memcpy(s, left.s, (size_t)(rows - m) * LTXI_LANES * 4);
+    ltxi_dotprod_sums(s, t, count, q, rows - m);
 }
+LTXI_T_dotprod ltxi_tile_fn ltxi_dotprod_tile_q8_0, ltxi_dotprod_tile_q4_0, ltxi_dotprod_tile_q8_x, ltxi_dotprod_tile_q4_x, ltxi_dotprod_tile_r8, ltxi_dotprod_tile_r4,
+    ltxi_dotprod_tile_q4_k, ltxi_dotprod_tile_q5_k, ltxi_dotprod_tile_q6_k;
 LTXI_I_i8mm int ltxi_i8mm_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
 {
-    return ltxi_dotprod_few(type, same, w, ld, x, row, rows, cols, out);
+    if (rows * x->planes >= LTXI_I8MM_FEW) return 0;
+    same = type == LTX_Q8_0 ? ltxi_dotprod_tile_q8_0 : type == LTX_Q4_0 ? ltxi_dotprod_tile_q4_0 : type == LTX_Q8_X ? ltxi_dotprod_tile_q8_x : type == LTX_Q4_X ? ltxi_dotprod_tile_q4_x
+        : type == LTX_R8 ? ltxi_dotprod_tile_r8 : type == LTX_R4 ? ltxi_dotprod_tile_r4 : type == LTX_Q4_K ? ltxi_dotprod_tile_q4_k : type == LTX_Q5_K ? ltxi_dotprod_tile_q5_k
+        : ltxi_dotprod_tile_q6_k;
+    same(w, ld, x, row, rows, cols, out);
+    return 1;
 }
 #endif /* LTXI_I8MM */
 #undef LTXI_S8
