@@ -1928,22 +1928,30 @@ LTXI_I_##S void ltxi_##S##_finish(float *out, const ltxi_acts *x, int32_t row, i
 
 /* Float tile: `a` output rows times `c` rows of activations at a time, as many as there are registers for chains. */
 #define LTXI_FLOAT_PART(S, name, part, load, size, a, c) \
+LTXI_I_##S void ltxi_##S##_##part##_##name##_16(const uint8_t *w, size_t ld, const float *f, size_t fld, ltxi_##S##_v *s) /* sixteen columns */ \
+{ \
+    ltxi_##S##_v t[c], v; \
+    int32_t j, k; \
+    LTXI_UNROLL for (k = 0; k < c; k++) t[k] = ltxi_##S##_ld(f + (size_t)k * fld); \
+    LTXI_UNROLL for (j = 0; j < a; j++) { \
+        v = ltxi_##S##_##load(w + (size_t)j * ld); \
+        LTXI_UNROLL for (k = 0; k < c; k++) s[k * a + j] = ltxi_##S##_fma(v, t[k], s[k * a + j]); \
+    } \
+} \
 LTXI_I_##S void ltxi_##S##_##part##_##name(const uint8_t *w, size_t ld, const float *f, size_t fld, int32_t cols, float *out) \
 { \
-    ltxi_##S##_v s[a * c], v[a], t; \
-    int32_t i, j, k, n; \
-    uint8_t pad[64]; \
+    ltxi_##S##_v s[a * c]; \
+    int32_t i, j; \
     LTXI_UNROLL for (j = 0; j < a * c; j++) s[j] = ltxi_##S##_set1(0.0f); \
-    for (i = 0; i < cols; i += 16) { \
-        const uint8_t *p = w + (size_t)i * size; \
-        n = cols - i; \
-        LTXI_UNROLL for (j = 0; j < a; j++) v[j] = ltxi_##S##_##load(n >= 16 ? p + (size_t)j * ld : (const uint8_t *)ltxi_tail(pad, p + (size_t)j * ld, n * size)); \
-        LTXI_UNROLL for (k = 0; k < c; k++) { \
-            t = ltxi_##S##_get(f + (size_t)k * fld + i, n); \
-            LTXI_UNROLL for (j = 0; j < a; j++) s[k * a + j] = ltxi_##S##_fma(v[j], t, s[k * a + j]); \
-        } \
+    for (i = 0; i + 16 <= cols; i += 16) ltxi_##S##_##part##_##name##_16(w + (size_t)i * size, ld, f + i, fld, s); \
+    if (i < cols) { \
+        uint8_t wt[a * 64]; \
+        float ft[c * 16]; \
+        for (j = 0; j < a; j++) ltxi_tail(wt + j * 64, w + (size_t)j * ld + (size_t)i * size, (cols - i) * size); \
+        for (j = 0; j < c; j++) ltxi_tail(ft + j * 16, f + (size_t)j * fld + i, (cols - i) * 4); \
+        ltxi_##S##_##part##_##name##_16(wt, 64, ft, 16, s); \
     } \
-    LTXI_UNROLL for (k = 0; k < c; k++) LTXI_UNROLL for (j = 0; j < a; j++) out[k * LTXI_LANES + j] = ltxi_##S##_sum(s[k * a + j]); \
+    LTXI_UNROLL for (j = 0; j < a * c; j++) out[j / a * LTXI_LANES + j % a] = ltxi_##S##_sum(s[j]); \
 }
 #define LTXI_FLOAT_TILE(S, name, load, size, a, c) \
 LTXI_FLOAT_PART(S, name, many, load, size, a, c) \
@@ -2057,8 +2065,16 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
      rows32 rows16     sixteen rows of 32 or 16 bytes, turned                   halves            a half per row to float
      prep              what isum8 wants of the eight vectors besides themselves
      isum8 isum4       sum of a block: of signed bytes; of nibbles, stored with 8 added. `off` is that of the activations
-     raw               sum of half a block, four vectors, of numbers 0..63
-     touch ahead       prefetch a line; a share of the weights that come later  */
+     raw               sum of half a block, four vectors, of numbers 0..63 */
+/* Tiles lie one after the other in memory, but within a tile sixteen rows are read side by side, which no hardware prefetcher follows
+   well: so a block of this tile asks, in order of addresses, for its share of what comes two tiles later. Past the end of the weights that
+   does no harm. Into the second cache: the first can wait for too few lines at a time. */
+#define LTXI_FETCH(w, ld, b, bytes) \
+    do { \
+        const uint8_t *ahead = (w) + 2 * LTXI_LANES * (ld) + (size_t)(b) * (size_t)(LTXI_LANES * (bytes)); \
+        int32_t line; \
+        LTXI_UNROLL for (line = 0; line < LTXI_LANES * (bytes); line += 64) LTXI_PREFETCH(ahead + line); \
+    } while (0)
 /* A set may have a matrix unit D beside its lanes S: `few` says that it took a tile of few rows another way, `lone`
    that it made the integer sums of a super-block for one row; `begin` and `end` stand around a tile, `multiply`
    gets all sums of a block at once, from which isum8, isum4 and raw of that set then take theirs, `deep` does a whole tile of R8 or R4. LTXI_NO_UNIT is for
@@ -2085,20 +2101,19 @@ LTXI_I_##S int ltxi_##S##_deep(int32_t type, const uint8_t *w, const ltxi_acts *
 LTXI_I_##S void ltxi_##S##_split(const ltxi_##S##_w *a, ltxi_##S##_w *t) \
 { \
     ltxi_##S##_w low = ltxi_##S##_bset(15); \
-    t[0] = ltxi_##S##_wand(a[0], low); t[1] = ltxi_##S##_wand(a[1], low); t[2] = ltxi_##S##_wand(a[2], low); t[3] = ltxi_##S##_wand(a[3], low); \
-    t[4] = ltxi_##S##_wand(ltxi_##S##_wshr(a[0], 4), low); t[5] = ltxi_##S##_wand(ltxi_##S##_wshr(a[1], 4), low); \
-    t[6] = ltxi_##S##_wand(ltxi_##S##_wshr(a[2], 4), low); t[7] = ltxi_##S##_wand(ltxi_##S##_wshr(a[3], 4), low); \
+    int32_t i; \
+    LTXI_UNROLL for (i = 0; i < 4; i++) { t[i] = ltxi_##S##_wand(a[i], low); t[4 + i] = ltxi_##S##_wand(ltxi_##S##_wshr(a[i], 4), low); } \
 } \
 LTXI_I_##S void ltxi_##S##_quads(const uint8_t *p, ltxi_##S##_w *t) /* four vectors that lie as they are wanted */ \
 { \
-    ltxi_##S##_touch(p + LTXI_AHEAD); t[0] = ltxi_##S##_wld(p); ltxi_##S##_touch(p + LTXI_AHEAD + 64); t[1] = ltxi_##S##_wld(p + 64); \
-    ltxi_##S##_touch(p + LTXI_AHEAD + 128); t[2] = ltxi_##S##_wld(p + 128); ltxi_##S##_touch(p + LTXI_AHEAD + 192); t[3] = ltxi_##S##_wld(p + 192); \
+    int32_t i; \
+    LTXI_UNROLL for (i = 0; i < 4; i++) { LTXI_PREFETCH(p + LTXI_AHEAD + i * 64); t[i] = ltxi_##S##_wld(p + i * 64); } \
 }
 /* how a block of each format becomes eight vectors t, and its scales d */
 #define LTXI_LOAD_q8_0(S) ltxi_##S##_rows32(w + (size_t)b * LTXI_Q8_BYTES + 2, ld, t); ltxi_##S##_prep(t, u); d = ltxi_##S##_halves(w + (size_t)b * LTXI_Q8_BYTES, ld, 0); \
-    ltxi_##S##_ahead(w, ld, b, LTXI_Q8_BYTES)
+    LTXI_FETCH(w, ld, b, LTXI_Q8_BYTES)
 #define LTXI_LOAD_q4_0(S) ltxi_##S##_rows16(w + (size_t)b * LTXI_Q4_BYTES + 2, ld, u); ltxi_##S##_split(u, t); d = ltxi_##S##_halves(w + (size_t)b * LTXI_Q4_BYTES, ld, 0); \
-    ltxi_##S##_ahead(w, ld, b, LTXI_Q4_BYTES)
+    LTXI_FETCH(w, ld, b, LTXI_Q4_BYTES)
 #define LTXI_LOAD_q8_x(S) ltxi_##S##_quads(w + (size_t)b * 512, t); ltxi_##S##_quads(w + (size_t)b * 512 + 256, t + 4); ltxi_##S##_prep(t, u); \
     d = ltxi_##S##_ldh(extra + b * 32)
 #define LTXI_LOAD_q4_x(S) ltxi_##S##_quads(w + (size_t)b * 256, u); ltxi_##S##_split(u, t); d = ltxi_##S##_ldh(extra + b * 32)
@@ -2196,21 +2211,13 @@ LTXI_I_##S void ltxi_##S##_head_q6(const uint8_t *p, size_t ld, ltxi_##S##_super
 /* t = (x >> shift & mask) + up, eight times */ \
 LTXI_I_##S void ltxi_##S##_pick(const ltxi_##S##_w *x, int32_t shift, ltxi_##S##_w mask, ltxi_##S##_w *t) \
 { \
-    t[0] = ltxi_##S##_wand(ltxi_##S##_wshr(x[0], shift), mask); t[1] = ltxi_##S##_wand(ltxi_##S##_wshr(x[1], shift), mask); \
-    t[2] = ltxi_##S##_wand(ltxi_##S##_wshr(x[2], shift), mask); t[3] = ltxi_##S##_wand(ltxi_##S##_wshr(x[3], shift), mask); \
-    t[4] = ltxi_##S##_wand(ltxi_##S##_wshr(x[4], shift), mask); t[5] = ltxi_##S##_wand(ltxi_##S##_wshr(x[5], shift), mask); \
-    t[6] = ltxi_##S##_wand(ltxi_##S##_wshr(x[6], shift), mask); t[7] = ltxi_##S##_wand(ltxi_##S##_wshr(x[7], shift), mask); \
+    int32_t i; \
+    LTXI_UNROLL for (i = 0; i < 8; i++) t[i] = ltxi_##S##_wand(ltxi_##S##_wshr(x[i], shift), mask); \
 } \
 LTXI_I_##S void ltxi_##S##_raise(ltxi_##S##_w *t, const ltxi_##S##_w *high, int32_t shift, ltxi_##S##_w mask) /* add bits 4 and up */ \
 { \
-    t[0] = ltxi_##S##_wadd(t[0], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[0], shift), mask), 4)); \
-    t[1] = ltxi_##S##_wadd(t[1], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[1], shift), mask), 4)); \
-    t[2] = ltxi_##S##_wadd(t[2], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[2], shift), mask), 4)); \
-    t[3] = ltxi_##S##_wadd(t[3], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[3], shift), mask), 4)); \
-    t[4] = ltxi_##S##_wadd(t[4], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[4], shift), mask), 4)); \
-    t[5] = ltxi_##S##_wadd(t[5], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[5], shift), mask), 4)); \
-    t[6] = ltxi_##S##_wadd(t[6], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[6], shift), mask), 4)); \
-    t[7] = ltxi_##S##_wadd(t[7], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[7], shift), mask), 4)); \
+    int32_t i; \
+    LTXI_UNROLL for (i = 0; i < 8; i++) t[i] = ltxi_##S##_wadd(t[i], ltxi_##S##_wshl(ltxi_##S##_wand(ltxi_##S##_wshr(high[i], shift), mask), 4)); \
 } \
 /* the 32 columns of sub-block j; bytes that serve several are read for the first of them */ \
 LTXI_I_##S void ltxi_##S##_columns(int32_t type, const uint8_t *p, size_t ld, int32_t j, ltxi_##S##_super *s, ltxi_##S##_w *t) \
@@ -2248,7 +2255,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
         for (j = 0; j < n; j++) { \
             const int8_t *q = ltxi_acts_q(x, row, b * 8 + j); \
             ltxi_##S##_columns(type, p, ld, j, &s, t); \
-            ltxi_##S##_ahead(w, ld, b * 8 + j, bytes / 8); \
+            LTXI_FETCH(w, ld, b * 8 + j, bytes / 8); \
             ltxi_##D##_multiply(&dots, t, type == LTX_Q6_K ? 4 : 8, q, rows); \
             for (m = 0; m < rows; m++, q += LTXI_DEEP) { \
                 if (type == LTX_Q6_K) sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t, q), s.scale[2 * j]); \
@@ -2326,41 +2333,28 @@ LTXI_I_avx2 void ltxi_avx2_exchange(__m256i a0, __m256i a1, __m256i a2, __m256i 
 LTXI_I_avx2 void ltxi_avx2_turn8(const uint8_t *w, size_t ld, __m256i *t)
 {
     __m256i a[4], b[4];
+    int32_t i;
     ltxi_avx2_exchange(LTXI_M256(w), LTXI_M256(w + ld), LTXI_M256(w + 2 * ld), LTXI_M256(w + 3 * ld), a);
     ltxi_avx2_exchange(LTXI_M256(w + 4 * ld), LTXI_M256(w + 5 * ld), LTXI_M256(w + 6 * ld), LTXI_M256(w + 7 * ld), b);
-    t[0] = _mm256_permute2x128_si256(a[0], b[0], 0x20); t[1] = _mm256_permute2x128_si256(a[1], b[1], 0x20);
-    t[2] = _mm256_permute2x128_si256(a[2], b[2], 0x20); t[3] = _mm256_permute2x128_si256(a[3], b[3], 0x20);
-    t[4] = _mm256_permute2x128_si256(a[0], b[0], 0x31); t[5] = _mm256_permute2x128_si256(a[1], b[1], 0x31);
-    t[6] = _mm256_permute2x128_si256(a[2], b[2], 0x31); t[7] = _mm256_permute2x128_si256(a[3], b[3], 0x31);
+    LTXI_UNROLL for (i = 0; i < 4; i++) { t[i] = _mm256_permute2x128_si256(a[i], b[i], 0x20); t[4 + i] = _mm256_permute2x128_si256(a[i], b[i], 0x31); }
 }
 LTXI_I_avx2 void ltxi_avx2_rows32(const uint8_t *w, size_t ld, ltxi_avx2_w *t)
 {
     __m256i a[8], b[8];
+    int32_t i;
     ltxi_avx2_turn8(w, ld, a);
     ltxi_avx2_turn8(w + 8 * ld, ld, b);
-    t[0].a = a[0]; t[1].a = a[1]; t[2].a = a[2]; t[3].a = a[3]; t[4].a = a[4]; t[5].a = a[5]; t[6].a = a[6]; t[7].a = a[7];
-    t[0].b = b[0]; t[1].b = b[1]; t[2].b = b[2]; t[3].b = b[3]; t[4].b = b[4]; t[5].b = b[5]; t[6].b = b[6]; t[7].b = b[7];
+    LTXI_UNROLL for (i = 0; i < 8; i++) { t[i].a = a[i]; t[i].b = b[i]; }
 }
 LTXI_I_avx2 __m256i ltxi_avx2_two(const uint8_t *w, size_t ld) { return _mm256_inserti128_si256(_mm256_castsi128_si256(LTXI_M128(w)), LTXI_M128(w + 4 * ld), 1); } /* rows 0 and 4 */
 LTXI_I_avx2 void ltxi_avx2_rows16(const uint8_t *w, size_t ld, ltxi_avx2_w *t)
 {
     const uint8_t *v = w + 8 * ld;
     __m256i a[4], b[4];
+    int32_t i;
     ltxi_avx2_exchange(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + ld, ld), ltxi_avx2_two(w + 2 * ld, ld), ltxi_avx2_two(w + 3 * ld, ld), a);
     ltxi_avx2_exchange(ltxi_avx2_two(v, ld), ltxi_avx2_two(v + ld, ld), ltxi_avx2_two(v + 2 * ld, ld), ltxi_avx2_two(v + 3 * ld, ld), b);
-    t[0].a = a[0]; t[1].a = a[1]; t[2].a = a[2]; t[3].a = a[3];
-    t[0].b = b[0]; t[1].b = b[1]; t[2].b = b[2]; t[3].b = b[3];
-}
-/* Tiles lie one after the other in memory, but within a tile sixteen rows are read side by side, which no hardware prefetcher follows
-   well: so a block of this tile asks, in order of addresses, for its share of what comes two tiles later. Past the end of the weights that
-   does no harm. Into the second cache: the first can wait for too few lines at a time. */
-LTXI_I_avx2 void ltxi_avx2_touch(const uint8_t *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
-LTXI_I_avx2 void ltxi_avx2_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes)
-{
-    const uint8_t *p = w + 2 * LTXI_LANES * ld + (size_t)b * LTXI_LANES * (size_t)bytes;
-    ltxi_avx2_touch(p); ltxi_avx2_touch(p + 64); ltxi_avx2_touch(p + 128); ltxi_avx2_touch(p + 192); ltxi_avx2_touch(p + 256);
-    if (bytes <= 20) return;
-    ltxi_avx2_touch(p + 320); ltxi_avx2_touch(p + 384); ltxi_avx2_touch(p + 448); ltxi_avx2_touch(p + 512);
+    LTXI_UNROLL for (i = 0; i < 4; i++) { t[i].a = a[i]; t[i].b = b[i]; }
 }
 typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four int8 activations, broadcast straight from memory */
 #define LTXI_Q(k) _mm256_set1_epi32(((const ltxi_word *)(const void *)q)[k])
@@ -2368,10 +2362,8 @@ typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four int8 a
    the activations, so they need no offset. */
 LTXI_I_avx2 void ltxi_avx2_prep(const ltxi_avx2_w *t, ltxi_avx2_w *u)
 {
-    u[0].a = _mm256_abs_epi8(t[0].a); u[1].a = _mm256_abs_epi8(t[1].a); u[2].a = _mm256_abs_epi8(t[2].a); u[3].a = _mm256_abs_epi8(t[3].a);
-    u[4].a = _mm256_abs_epi8(t[4].a); u[5].a = _mm256_abs_epi8(t[5].a); u[6].a = _mm256_abs_epi8(t[6].a); u[7].a = _mm256_abs_epi8(t[7].a);
-    u[0].b = _mm256_abs_epi8(t[0].b); u[1].b = _mm256_abs_epi8(t[1].b); u[2].b = _mm256_abs_epi8(t[2].b); u[3].b = _mm256_abs_epi8(t[3].b);
-    u[4].b = _mm256_abs_epi8(t[4].b); u[5].b = _mm256_abs_epi8(t[5].b); u[6].b = _mm256_abs_epi8(t[6].b); u[7].b = _mm256_abs_epi8(t[7].b);
+    int32_t i;
+    LTXI_UNROLL for (i = 0; i < 8; i++) { u[i].a = _mm256_abs_epi8(t[i].a); u[i].b = _mm256_abs_epi8(t[i].b); }
 }
 LTXI_NO_UNIT(avx2)
 #define LTXI_STEP(k, h) _mm256_madd_epi16(_mm256_maddubs_epi16(u[k].h, _mm256_sign_epi8(LTXI_Q(k), t[k].h)), one)
@@ -2477,7 +2469,7 @@ LTXI_I_##S void ltxi_##S##_one_##name(const uint8_t *w, size_t ld, const ltxi_ac
         size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
         const int8_t *q = ltxi_acts_q(x, row, b); \
         __m256 d = _mm256_set1_ps(x->d[at]); \
-        ltxi_avx2_ahead(w, ld, b, bytes); \
+        LTXI_FETCH(w, ld, b, bytes); \
         a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_eight_##name(p + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p, ld, 0), d), a); \
         c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_eight_##name(p + 8 * ld + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p + 8 * ld, ld, 0), d), c); \
     } \
@@ -2548,7 +2540,7 @@ LTXI_I_##S int ltxi_##S##_lone(int32_t type, const uint8_t *w, size_t ld, const 
     LTXI_UNROLL for (r = 0; r < 8; r++) if (type != LTX_Q6_K) ltxi_##S##_wst(pair + r * LTXI_LANES, ltxi_##S##_wadd(s->scale[2 * r], ltxi_##S##_wshl(s->scale[2 * r], 16))); \
     for (r = 0; r < LTXI_LANES; r++, p += ld) { \
         v[r & 7] = type == LTX_Q6_K ? ltxi_##S##_row_q6(p, q, step) : ltxi_##S##_row_min(type, p, q, step, pair + r); \
-        if (r & 1) ltxi_##S##_ahead(w, ld, b * 8 + r / 2, bytes / 8); \
+        if (r & 1) LTXI_FETCH(w, ld, b * 8 + r / 2, bytes / 8); \
         if ((r & 7) == 7) _mm256_storeu_si256((__m256i *)(void *)(isum + r - 7), ltxi_avx2_eight(v)); \
     } \
     return 1; \
@@ -2585,26 +2577,21 @@ LTXI_I_avx512 void ltxi_avx512_rows32(const uint8_t *w, size_t ld, __m512i *t)
 {
     const uint8_t *v = w + 8 * ld;
     __m512i a[4], b[4];
+    int32_t i;
     ltxi_avx512_exchange(ltxi_avx512_rows(w, ld), ltxi_avx512_rows(w + ld, ld), ltxi_avx512_rows(w + 2 * ld, ld), ltxi_avx512_rows(w + 3 * ld, ld), a);
     ltxi_avx512_exchange(ltxi_avx512_rows(v, ld), ltxi_avx512_rows(v + ld, ld), ltxi_avx512_rows(v + 2 * ld, ld), ltxi_avx512_rows(v + 3 * ld, ld), b);
-    t[0] = _mm512_shuffle_i32x4(a[0], b[0], 0x88); t[1] = _mm512_shuffle_i32x4(a[1], b[1], 0x88);
-    t[2] = _mm512_shuffle_i32x4(a[2], b[2], 0x88); t[3] = _mm512_shuffle_i32x4(a[3], b[3], 0x88);
-    t[4] = _mm512_shuffle_i32x4(a[0], b[0], 0xdd); t[5] = _mm512_shuffle_i32x4(a[1], b[1], 0xdd);
-    t[6] = _mm512_shuffle_i32x4(a[2], b[2], 0xdd); t[7] = _mm512_shuffle_i32x4(a[3], b[3], 0xdd);
+    LTXI_UNROLL for (i = 0; i < 4; i++) { t[i] = _mm512_shuffle_i32x4(a[i], b[i], 0x88); t[4 + i] = _mm512_shuffle_i32x4(a[i], b[i], 0xdd); }
 }
 LTXI_AVX512W(four, (const uint8_t *w, size_t ld), ltxi_avx512_join(ltxi_avx2_two(w, ld), ltxi_avx2_two(w + 8 * ld, ld)))
 LTXI_I_avx512 void ltxi_avx512_rows16(const uint8_t *w, size_t ld, __m512i *t)
 {
     ltxi_avx512_exchange(ltxi_avx512_four(w, ld), ltxi_avx512_four(w + ld, ld), ltxi_avx512_four(w + 2 * ld, ld), ltxi_avx512_four(w + 3 * ld, ld), t);
 }
-LTXI_I_avx512 void ltxi_avx512_touch(const uint8_t *p) { ltxi_avx2_touch(p); }
-LTXI_I_avx512 void ltxi_avx512_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes) { ltxi_avx2_ahead(w, ld, b, bytes); }
 LTXI_I_avx512 void ltxi_avx512_prep(__m512i *t, __m512i *u)
 {
-    __m512i flip = _mm512_set1_epi8(-128);
+    int32_t i;
     (void)u;
-    t[0] = _mm512_xor_si512(t[0], flip); t[1] = _mm512_xor_si512(t[1], flip); t[2] = _mm512_xor_si512(t[2], flip); t[3] = _mm512_xor_si512(t[3], flip);
-    t[4] = _mm512_xor_si512(t[4], flip); t[5] = _mm512_xor_si512(t[5], flip); t[6] = _mm512_xor_si512(t[6], flip); t[7] = _mm512_xor_si512(t[7], flip);
+    LTXI_UNROLL for (i = 0; i < 8; i++) t[i] = _mm512_xor_si512(t[i], _mm512_set1_epi8(-128));
 }
 LTXI_NO_UNIT(avx512)
 #define LTXI_STEP(c, k) _mm512_dpbusd_epi32(c, t[k], _mm512_set1_epi32(((const ltxi_word *)(const void *)q)[k]))
@@ -2845,7 +2832,7 @@ LTXI_I_##D void ltxi_##D##_one_##name(const uint8_t *w, size_t ld, const ltxi_ac
         const int8_t *q = ltxi_acts_q(x, row, b); \
         ltxi_##S##_w4 q0 = ltxi_##S##_wld4(q), q1 = ltxi_##S##_wld4(q + 16); \
         ltxi_##S##_w s; \
-        ltxi_##S##_ahead(w, ld, b, bytes); \
+        LTXI_FETCH(w, ld, b, bytes); \
         s.a = ltxi_##D##_four_##name(p + 2, ld, q0, q1); s.b = ltxi_##D##_four_##name(p + 4 * ld + 2, ld, q0, q1); \
         s.c = ltxi_##D##_four_##name(p + 8 * ld + 2, ld, q0, q1); s.d = ltxi_##D##_four_##name(p + 12 * ld + 2, ld, q0, q1); \
         if (shifted) s = ltxi_##S##_wadd(s, ltxi_##S##_wset(x->off[at] / 16)); \
@@ -2892,14 +2879,6 @@ LTXI_I_neon void ltxi_neon_turn(const uint8_t *w, size_t ld, int32x4_t *t) /* fo
 }
 LTXI_I_neon int32x4_t ltxi_neon_join(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) { return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)); }
 /* As on AVX2: lines that come two tiles later, into the second cache. */
-LTXI_I_neon void ltxi_neon_touch(const uint8_t *p) { LTXI_PREFETCH(p); }
-LTXI_I_neon void ltxi_neon_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes)
-{
-    const uint8_t *p = w + 2 * LTXI_LANES * ld + (size_t)b * LTXI_LANES * (size_t)bytes;
-    ltxi_neon_touch(p); ltxi_neon_touch(p + 64); ltxi_neon_touch(p + 128); ltxi_neon_touch(p + 192); ltxi_neon_touch(p + 256);
-    if (bytes <= 20) return;
-    ltxi_neon_touch(p + 320); ltxi_neon_touch(p + 384); ltxi_neon_touch(p + 448); ltxi_neon_touch(p + 512);
-}
 LTXI_FOURS_OF_TILES(neon)
 LTXI_NIBBLES(neon)
 LTXI_TILE_SUPERS(neon)
@@ -3105,8 +3084,6 @@ LTXI_I_simd128 void ltxi_simd128_turn(const uint8_t *w, size_t ld, v128_t *t)
 }
 LTXI_SIMD4(pairs, (v128_t x, v128_t y), wasm_i32x4_add(wasm_i32x4_shuffle(x, y, 0, 2, 4, 6), wasm_i32x4_shuffle(x, y, 1, 3, 5, 7)))
 LTXI_I_simd128 v128_t ltxi_simd128_join(v128_t a, v128_t b, v128_t c, v128_t d) { return ltxi_simd128_pairs4(ltxi_simd128_pairs4(a, b), ltxi_simd128_pairs4(c, d)); }
-LTXI_I_simd128 void ltxi_simd128_touch(const uint8_t *p) { (void)p; }
-LTXI_I_simd128 void ltxi_simd128_ahead(const uint8_t *w, size_t ld, int32_t b, int32_t bytes) { (void)w; (void)ld; (void)b; (void)bytes; }
 LTXI_FOURS_OF_TILES(simd128)
 LTXI_NIBBLES(simd128)
 LTXI_TILE_SUPERS(simd128)
