@@ -36,8 +36,8 @@
    DO THIS
        #define LTX_IMPLEMENTATION     in exactly one C or C++ file, before
        #include "ltx.h"
-   and link libm. No other file, no other dependency; C99 or C++11. `cc -O2` is enough: the AVX2 and AVX-512
-   kernels are chosen at run time.
+   and link libm. No other file, no other dependency; C99 or C++11. `cc -O2` is enough: the kernels for
+   AVX2, AVX-512, AMX, NEON, Arm dot products and i8mm are chosen at run time, those for WebAssembly SIMD with -msimd128.
 
    THE SMALLEST PROGRAM is examples/hello.c. The calls in the order one makes them:
        ltx_gguf_need, ltx_gguf_init         read a model out of a GGUF image      (or fill an ltx_model yourself)
@@ -83,7 +83,7 @@
      you stop using the object; there is nothing to free. A session takes three blocks, because firmware puts them in
      different memories: state (rows, hidden vectors, counters), cache (keys, values, positions), scratch (only used during a
      call; sessions that never run at the same time may share it). Weights are never copied (but for a
-     shortlist, see ltx_model.draft_ids) and never written. The stack need is below 16 KB with the x86 kernels and 6 KB
+     shortlist, see ltx_model.draft_ids) and never written. The stack need is below 16 KB with the kernels of instruction sets and 6 KB
      without, measured at -O1 and above.
 
    THREADS
