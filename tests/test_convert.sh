@@ -98,13 +98,14 @@ static int find_kv(const ltx_gguf *g, const char *name, size_t len, ltx_gguf_kv 
 
 static float *floats(const ltx_gguf *g, const ltx_gguf_tensor *t)
 {
-    uint64_t r, rows = t->bytes / ltx_row_bytes((int32_t)t->type, (int32_t)t->dims[0]);
-    int32_t cols = (int32_t)t->dims[0];
-    float *x = (float *)malloc((size_t)rows * (size_t)cols * sizeof *x);
+    ltx_mat w = { (const char *)g->image.ptr + t->offset, (int32_t)t->type, 1, (int32_t)t->dims[0] };
+    int32_t r;
+    float *x;
+    if (t->n_dims > 1) w.rows = (int32_t)t->dims[1];
+    CHECK(t->bytes == ltx_mat_bytes(w.type, w.rows, w.cols));
+    x = (float *)malloc((size_t)w.rows * (size_t)w.cols * sizeof *x);
     CHECK(x);
-    for (r = 0; r < rows; r++)
-        CHECK(!ltx_dequantize((int32_t)t->type, (const char *)g->image.ptr + t->offset + r * ltx_row_bytes((int32_t)t->type, cols),
-                              cols, x + r * (uint64_t)cols));
+    for (r = 0; r < w.rows; r++) CHECK(!ltx_mat_row(&w, r, x + (size_t)r * (size_t)w.cols));
     return x;
 }
 
@@ -347,7 +348,7 @@ cat >"$dir/array.c" <<'END'
 static int same(const ltx_mat *a, const ltx_mat *b)
 {
     return a->type == b->type && a->rows == b->rows && a->cols == b->cols && !a->data == !b->data &&
-           (!a->data || memcmp(a->data, b->data, ltx_row_bytes(a->type, a->cols) * (size_t)a->rows) == 0);
+           (!a->data || memcmp(a->data, b->data, ltx_mat_bytes(a->type, a->rows, a->cols)) == 0);
 }
 
 int main(int argc, char **argv)

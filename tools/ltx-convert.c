@@ -1289,6 +1289,8 @@ static const struct { const char *name; int32_t type; uint32_t file_type; float 
     { "q8_0", LTX_Q8_0, 7, 127 * 65504.0f }, { "q4_0", LTX_Q4_0, 2, 8 * 65504.0f },
     { "q4_k", LTX_Q4_K, 14, 63 * 65504.0f }, { "q5_k", LTX_Q5_K, 16, 63 * 65504.0f },
     { "q6_k", LTX_Q6_K, 18, 127 * 31 * 65504.0f }, { "q4_k_m", Q4_K_M, 15, 0 },
+    { "q8_x", LTX_Q8_X, LTX_Q8_X, 127 * 65504.0f }, { "q4_x", LTX_Q4_X, LTX_Q4_X, 8 * 65504.0f },
+    { "r8", LTX_R8, LTX_R8, INFINITY }, { "r4", LTX_R4, LTX_R4, INFINITY }, /* no other program has a file type for these */
 };
 
 static size_t find_type(int32_t type)
@@ -1306,8 +1308,8 @@ static int32_t parse_type(const char *option, const char *word)
         for (n = 0; word[n] && (word[n] == types[i].name[n] || word[n] + 32 == types[i].name[n]); n++) continue;
         if (!word[n] && !types[i].name[n]) return types[i].type;
     }
-    misuse("%s: \"%s\" is no number format, expected f32, f16, bf16, q8_0, q4_0, q4_k, q5_k, q6_k or q4_k_m", option,
-           word);
+    misuse("%s: \"%s\" is no number format, expected f32, f16, bf16, q8_0, q4_0, q4_k, q5_k, q6_k, q4_k_m, q8_x, q4_x, "
+           "r8 or r4", option, word);
 }
 
 /* The layer in a tensor's name, -1 = none; *rest is what follows it. */
@@ -1347,27 +1349,37 @@ static int32_t wanted_type(const job *j, const raw *t, long n_layers)
     return type == Q4_K_M ? mixed_type(in_class, name, layer, n_layers) : type;
 }
 
-static uint64_t stored_bytes(const source *s)
+/* Rows that lie together: sixteen or one. */
+static uint64_t group_of(int32_t type)
 {
-    return (uint64_t)ltx_row_bytes(s->type, (int32_t)s->in.dims[0]) * count_rows(&s->in);
+    size_t row = ltx_row_bytes(type, 256);
+    return row ? ltx_mat_bytes(type, 1, 256) / row : 1;
 }
 
-/* Tensors whose rows are no multiple of the block that was asked for. */
-typedef struct misfits { uint64_t count; const source *first; } misfits;
+static uint64_t stored_bytes(const source *s)
+{
+    uint64_t group = group_of(s->type), groups = (count_rows(&s->in) + group - 1) / group;
+    return (uint64_t)ltx_row_bytes(s->type, (int32_t)s->in.dims[0]) * group * groups;
+}
 
-static void fit_type(source *s, misfits *of_32, misfits *of_256)
+/* Tensors whose rows do not suit the format that was asked for: no multiple of its block, or too long for one scale. */
+typedef struct misfits { uint64_t count; const source *first; } misfits;
+enum { OF_32, OF_256, TOO_LONG, MISFITS, MAX_ONE_SCALE = 131072 };
+
+static void fit_type(source *s, misfits *lists)
 {
     uint64_t cols = s->in.dims[0];
-    misfits *m = cols % 32 == 0 ? of_256 : of_32; /* 256 is the only other block */
-    if (ltx_row_bytes(s->type, (int32_t)cols)) return;
+    misfits *m = &lists[cols % 32 ? OF_32 : OF_256]; /* 256 is the only other block */
+    if ((s->type == LTX_R8 || s->type == LTX_R4) && cols % 32 == 0 && cols > MAX_ONE_SCALE) m = &lists[TOO_LONG];
+    else if (ltx_row_bytes(s->type, (int32_t)cols)) return;
     if (!m->count++) m->first = s;
     s->type = cols % 32 == 0 ? LTX_Q8_0 : LTX_F16;
 }
 
-static void note_misfits(const misfits *m, const char *instead, int multiple)
+static void note_misfits(const misfits *m, const char *instead, const char *why)
 {
     if (m->count)
-        note("%s for %llu tensors whose rows are no multiple of %d: %s (%s)%s", instead, (ull)m->count, multiple,
+        note("%s for %llu tensors whose rows are %s: %s (%s)%s", instead, (ull)m->count, why,
              m->first->in.name, shape(m->first->in.n_dims, m->first->in.dims), m->count > 1 ? " and more" : "");
 }
 
@@ -1387,20 +1399,21 @@ static void choose_types(job *j)
 {
     uint64_t per_type[COUNT(types)] = { 0 };
     size_t i, most = 0;
-    misfits of_32 = { 0, NULL }, of_256 = { 0, NULL };
+    misfits lists[MISFITS] = { { 0, NULL }, { 0, NULL }, { 0, NULL } };
     int changed = 0;
     long n_layers = count_layers(j);
     for (i = 0; i < j->n_sources; i++) {
         source *s = &j->sources[i];
         s->type = wanted_type(j, &s->in, n_layers);
-        fit_type(s, &of_32, &of_256);
+        fit_type(s, lists);
         changed |= s->type != s->in.type;
         j->weights += count_rows(&s->in) * s->in.dims[0];
         j->stored += stored_bytes(s);
         if (s->in.n_dims > 1) per_type[find_type(s->type)] += count_rows(&s->in) * s->in.dims[0];
     }
-    note_misfits(&of_32, "F16", 32);
-    note_misfits(&of_256, "Q8_0", 256);
+    note_misfits(&lists[OF_32], "F16", "no multiple of 32");
+    note_misfits(&lists[OF_256], "Q8_0", "no multiple of 256");
+    note_misfits(&lists[TOO_LONG], "Q8_0", "longer than 131072");
     for (i = 1; i < COUNT(types); i++)
         if (per_type[i] > per_type[most]) most = i;
     if (j->type == Q4_K_M && types[most].type == LTX_Q4_K) most = find_type(Q4_K_M);
@@ -1466,11 +1479,16 @@ static void pad(sink *s, uint64_t alignment)
 static void read_row(const source *s, uint64_t row, float *x)
 {
     int vector = s->half && s->in.n_dims == 1;
-    uint64_t i, at, count = vector ? s->in.dims[0] : 1, width = vector ? 1 : s->in.dims[0];
+    uint64_t i, at, count = vector ? s->in.dims[0] : 1, group = group_of(s->in.type);
+    ltx_mat w; /* the rows that lie together with this one */
+    w.type = s->in.type;
+    w.rows = (int32_t)group;
+    w.cols = vector ? 1 : (int32_t)s->in.dims[0];
     for (i = 0; i < count; i++) {
         at = vector ? i : row;
         if (s->half) at = at / (2 * s->half) * (2 * s->half) + (at & 1) * s->half + at % (2 * s->half) / 2;
-        ltx_dequantize(s->in.type, s->in.data + at * ltx_row_bytes(s->in.type, (int32_t)width), (int32_t)width, x + i);
+        w.data = s->in.data + at / group * ltx_mat_bytes(w.type, w.rows, w.cols);
+        ltx_mat_row(&w, (int32_t)(at % group), x + i);
     }
 }
 
@@ -1484,9 +1502,48 @@ static void progress(job *j, uint64_t weights)
     fprintf(stderr, "%3d %%\n", 10 * tenth);
 }
 
+/* Does type b hold the numbers of type a in other places? */
+static int same_numbers(int32_t a, int32_t b)
+{
+    return (a == LTX_Q8_0 && b == LTX_Q8_X) || (a == LTX_Q4_0 && b == LTX_Q4_X);
+}
+
+/* Sixteen rows that lie together, and the same rows in blocks of Q8_0 or Q4_0: copies from one to the other. Together the numbers come first,
+   four bytes of each row in turn, then the halves. */
+static void regroup(uint8_t *together, uint8_t *apart, size_t blocks, size_t size, uint64_t rows, int back)
+{
+    uint8_t *halves = together + 16 * blocks * (size - 2), *p, *q;
+    size_t r, b, i;
+    for (r = 0; r < rows; r++)
+        for (b = 0; b < blocks; b++)
+            for (i = 0; i < size; i += i ? 4 : 2) {
+                p = i ? together + ((b * (size - 2) + i - 2) / 4 * 16 + r) * 4 : halves + (b * 16 + r) * 2;
+                q = apart + (r * blocks + b) * size + i;
+                memcpy(back ? q : p, back ? p : q, i ? 4 : 2);
+            }
+}
+
+static void write_regrouped(job *j, sink *out, const source *s)
+{
+    int back = same_numbers(s->type, s->in.type);
+    size_t n = (size_t)s->in.dims[0], size = ltx_row_bytes(s->type, (int32_t)n);
+    uint64_t row, rows = count_rows(&s->in), count;
+    uint8_t *together = resize(NULL, 16 * size), *apart = resize(NULL, 16 * size);
+    for (row = 0; row < rows; row += 16) {
+        count = rows - row < 16 ? rows - row : 16;
+        memset(together, 0, 16 * size);
+        memcpy(back ? together : apart, s->in.data + row * size, (back ? 16 : (size_t)count) * size);
+        regroup(together, apart, n / 32, size / (n / 32), count, back);
+        put(out, back ? apart : together, (back ? (size_t)count : 16) * size);
+        progress(j, n * count);
+    }
+    release(together);
+    release(apart);
+}
+
 static void write_tensor(job *j, sink *out, const source *s)
 {
-    size_t n = (size_t)s->in.dims[0], i, size = ltx_row_bytes(s->type, (int32_t)n);
+    size_t n = (size_t)s->in.dims[0], i, r, group = (size_t)group_of(s->type), count, size;
     uint64_t row, rows = count_rows(&s->in);
     float *x, limit = types[find_type(s->type)].limit;
     void *packed;
@@ -1495,18 +1552,24 @@ static void write_tensor(job *j, sink *out, const source *s)
         progress(j, n * rows);
         return;
     }
-    x = zeros(n, sizeof *x);
+    if ((same_numbers(s->in.type, s->type) || same_numbers(s->type, s->in.type)) && !s->half) {
+        write_regrouped(j, out, s);
+        return;
+    }
+    size = ltx_mat_bytes(s->type, (int32_t)group, (int32_t)n);
+    x = zeros(group * n, sizeof *x);
     packed = resize(NULL, size);
-    for (row = 0; row < rows; row++) {
-        read_row(s, row, x);
-        for (i = 0; i < n; i++)
+    for (row = 0; row < rows; row += count) {
+        count = rows - row < group ? (size_t)(rows - row) : group;
+        for (r = 0; r < count; r++) read_row(s, row + r, x + r * n);
+        for (i = 0; i < count * n; i++)
             if (!(fabsf(x[i]) <= limit) || isinf(x[i]))
-                fail("tensor %s, row %llu: weight %g, %s goes up to %g", s->in.name, (ull)row, (double)x[i],
+                fail("tensor %s, row %llu: weight %g, %s goes up to %g", s->in.name, (ull)(row + i / n), (double)x[i],
                      ltx_type_name(s->type), (double)limit);
-        if (ltx_quantize(s->type, x, (int32_t)n, packed))
+        if (ltx_mat_encode(s->type, x, (int32_t)count, (int32_t)n, packed))
             fail("tensor %s: cannot make %s", s->in.name, ltx_type_name(s->type));
         put(out, packed, size);
-        progress(j, n);
+        progress(j, n * count);
     }
     release(x);
     release(packed);
@@ -1567,7 +1630,7 @@ static void c_bytes(const char *name, const char *part, const void *data, size_t
 
 static void c_array(const char *name, const char *part, const ltx_mat *m)
 {
-    if (m->data) c_bytes(name, part, m->data, ltx_row_bytes(m->type, m->cols) * (size_t)m->rows);
+    if (m->data) c_bytes(name, part, m->data, ltx_mat_bytes(m->type, m->rows, m->cols));
 }
 
 static void c_mat(const char *name, const char *part, const ltx_mat *m, const char *after)
@@ -1575,7 +1638,8 @@ static void c_mat(const char *name, const char *part, const ltx_mat *m, const ch
     static const struct { int32_t type; const char *name; } names[] = {
         { LTX_F32, "LTX_F32" }, { LTX_F16, "LTX_F16" }, { LTX_BF16, "LTX_BF16" },
         { LTX_Q8_0, "LTX_Q8_0" }, { LTX_Q4_0, "LTX_Q4_0" },
-        { LTX_Q4_K, "LTX_Q4_K" }, { LTX_Q5_K, "LTX_Q5_K" }, { LTX_Q6_K, "LTX_Q6_K" } };
+        { LTX_Q4_K, "LTX_Q4_K" }, { LTX_Q5_K, "LTX_Q5_K" }, { LTX_Q6_K, "LTX_Q6_K" },
+        { LTX_Q8_X, "LTX_Q8_X" }, { LTX_Q4_X, "LTX_Q4_X" }, { LTX_R8, "LTX_R8" }, { LTX_R4, "LTX_R4" } };
     size_t i;
     for (i = 0; i + 1 < COUNT(names) && names[i].type != m->type; i++) continue;
     if (!m->data) fprintf(tool.out, "{ NULL, 0, 0, 0 }%s", after);
@@ -1866,7 +1930,7 @@ static void show_info(job *j)
 enum kind { TEXT, TYPE, LAYERS, SET, QUIET, HELP, VERSION };
 
 static const struct option { const char *name, *arg, *help; enum kind kind; size_t at; } options[] = {
-    { "--type", "T", "number format of all matrices: f32 f16 bf16 q8_0 q4_0 q4_k q5_k q6_k q4_k_m", TYPE,
+    { "--type", "T", "number format of all matrices: f32 f16 bf16 q8_0 q4_0 q4_k q5_k q6_k q4_k_m q8_x q4_x r8 r4", TYPE,
       offsetof(job, type) },
     { "--type-embed", "T", "of the embedding (and of the head, if they are one)", TYPE,
       offsetof(job, class_type[CLASS_EMBED]) },
@@ -1901,9 +1965,11 @@ static void show_help(void)
     for (i = 0; i < COUNT(options); i++) printf("  %-16s %-6s %s\n", options[i].name, options[i].arg, options[i].help);
     puts("\nNumber formats. Without options a matrix keeps the format of the input. The most specific option wins: a\n"
          "layer's (--type-layers) over a class's (--type-embed, -head, -attn, -ffn) over --type; of equals the last.\n"
-         "Norms and biases are always F32. Rows that are no multiple of 32 become F16 where q8_0 or q4_0 was asked;\n"
-         "no multiple of 256, Q8_0 where q4_k, q5_k or q6_k was. q4_k_m is q4_k with q6_k for the embedding, the\n"
-         "head, and attn_v and ffn_down of the layers that matter most, as llama.cpp chooses them.\n");
+         "Norms and biases are always F32. Rows that are no multiple of 32 become F16 where q8_0, q4_0, q8_x, q4_x, r8 or r4\n"
+         "was asked; no multiple of 256, Q8_0 where q4_k, q5_k or q6_k was. q4_k_m is q4_k with q6_k for the embedding,\n"
+         "the head, and attn_v and ffn_down of the layers that matter most, as llama.cpp chooses them. q8_x, q4_x, r8 and\n"
+         "r4 are for ltx.h alone: q8_x and q4_x hold the numbers of q8_0 and q4_0 (a GGUF file goes from one to the other\n"
+         "and back without loss), r8 and r4 have one scale per row.\n");
     fputs("Sizes come from --set, else --config (else config.json beside a Hugging Face input), else the file's own\n"
           "metadata, else the tensors' shapes. Keys of --set:\n ", stdout);
     for (i = 0; i < K_COUNT; i++) printf(" %s", keys[i].ours);
