@@ -1179,12 +1179,12 @@ LTXI_FN float ltxi_lane_scale(int32_t type, const uint8_t *group, int32_t n, int
 /* The thirty-two integers of a block. */
 LTXI_FN void ltxi_lane_ints(int32_t type, const uint8_t *group, int32_t lane, int32_t block, int8_t *q)
 {
-    int32_t i;
-    if (!ltxi_nibbles(type)) { for (i = 0; i < LTXI_BLOCK; i++) q[i] = (int8_t)group[ltxi_quad(block * LTXI_BLOCK + i, lane)]; return; }
-    for (i = 0; i < LTXI_BLOCK / 2; i++) {
-        uint8_t b = group[ltxi_quad(block * (LTXI_BLOCK / 2) + i, lane)];
-        q[i] = (int8_t)((b & 15) - 8);
-        q[i + LTXI_BLOCK / 2] = (int8_t)((b >> 4) - 8);
+    int32_t nibbles = ltxi_nibbles(type), i, j;
+    const uint8_t *p = group + ltxi_quad(block * (nibbles ? LTXI_BLOCK / 2 : LTXI_BLOCK), lane);
+    if (!nibbles) { for (i = 0; i < LTXI_BLOCK; i += 4, p += 4 * LTXI_GROUP) memcpy(q + i, p, 4); return; }
+    for (i = 0; i < LTXI_BLOCK / 2; i += 4, p += 4 * LTXI_GROUP) for (j = 0; j < 4; j++) {
+        q[i + j] = (int8_t)((p[j] & 15) - 8);
+        q[i + j + LTXI_BLOCK / 2] = (int8_t)((p[j] >> 4) - 8);
     }
 }
 LTXI_FN void ltxi_decode_lane(int32_t type, const uint8_t *group, int32_t n, int32_t lane, float *y)
