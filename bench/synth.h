@@ -87,13 +87,14 @@ static inline void synth_list_formats(char *out, size_t size)
 
 /* ---- random rows ------------------------------------------------------------------------------------------------- */
 
-/* Ready rows of one format, length and spread. */
+/* Ready rows of one format, length and spread; of formats in which sixteen rows lie together, ready groups. */
 typedef struct synth_pool {
     struct synth_pool *next;
     int32_t type, cols;
     double  spread;
-    size_t  row_bytes;
-    unsigned char *rows;
+    int32_t group;  /* rows of a unit: 1 or 16 */
+    size_t  bytes;  /* of a unit               */
+    unsigned char *units;
 } synth_pool;
 
 static inline uint64_t synth_random(uint64_t *state) /* splitmix64 */
@@ -114,16 +115,17 @@ static inline synth_pool *synth_pool_of(synth_pool **pools, int32_t type, int32_
 {
     synth_pool *p;
     float *x;
-    int32_t row, i;
+    int32_t unit, i;
     for (p = *pools; p != NULL; p = p->next) if (p->type == type && p->cols == cols && p->spread == spread) return p;
     p = (synth_pool *)alloc(sizeof *p);
-    x = (float *)alloc((size_t)cols * sizeof *x);
     p->type = type; p->cols = cols; p->spread = spread;
-    p->row_bytes = ltx_row_bytes(type, cols);
-    p->rows = (unsigned char *)alloc(SYNTH_POOL * p->row_bytes);
-    for (row = 0; row < SYNTH_POOL; row++) {
-        for (i = 0; i < cols; i++) x[i] = synth_normal(state) * (float)spread;
-        check(ltx_quantize(type, x, cols, p->rows + (size_t)row * p->row_bytes), ltx_type_name(type));
+    p->group = ltx_mat_bytes(type, 1, cols) == ltx_row_bytes(type, cols) ? 1 : 16;
+    p->bytes = ltx_mat_bytes(type, p->group, cols);
+    p->units = (unsigned char *)alloc(SYNTH_POOL * p->bytes);
+    x = (float *)alloc((size_t)(p->group * cols) * sizeof *x);
+    for (unit = 0; unit < SYNTH_POOL; unit++) {
+        for (i = 0; i < p->group * cols; i++) x[i] = synth_normal(state) * (float)spread;
+        check(ltx_mat_encode(type, x, p->group, cols, p->units + (size_t)unit * p->bytes), ltx_type_name(type));
     }
     free(x);
     p->next = *pools;
@@ -133,7 +135,7 @@ static inline void synth_free_pools(synth_pool *p)
 {
     while (p != NULL) {
         synth_pool *next = p->next;
-        free(p->rows);
+        free(p->units);
         free(p);
         p = next;
     }
@@ -307,7 +309,7 @@ static inline void synth_put_directory(synth_file *s, const synth_tensors *t)
         if (x->spread > 0) synth_put_int(s, (uint64_t)x->rows, 8);
         synth_put_int(s, (uint64_t)x->type, 4);
         synth_put_int(s, offset, 8);
-        offset += (ltx_row_bytes(x->type, x->cols) * (uint64_t)x->rows + SYNTH_ALIGN - 1) / SYNTH_ALIGN * SYNTH_ALIGN;
+        offset += (ltx_mat_bytes(x->type, x->rows, x->cols) + SYNTH_ALIGN - 1) / SYNTH_ALIGN * SYNTH_ALIGN;
     }
     synth_pad(s);
 }
@@ -316,7 +318,7 @@ static inline void synth_put_tensor(synth_file *s, const synth_tensor *x)
     int32_t i;
     if (x->spread > 0) {
         const synth_pool *p = synth_pool_of(&s->pools, x->type, x->cols, x->spread, &s->state);
-        for (i = 0; i < x->rows; i++) synth_put(s, p->rows + (size_t)(synth_random(&s->state) % SYNTH_POOL) * p->row_bytes, p->row_bytes);
+        for (i = 0; i < x->rows; i += p->group) synth_put(s, p->units + (size_t)(synth_random(&s->state) % SYNTH_POOL) * p->bytes, p->bytes);
     } else {
         for (i = 0; i < x->cols; i++) synth_put_float(s, 1);
     }
