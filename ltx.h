@@ -86,6 +86,12 @@
      shortlist, see ltx_model.draft_ids) and never written. The stack need is below 16 KB with the kernels of instruction sets and 6 KB
      without, measured at -O1 and above.
 
+   SPEED
+     One row (decoding) costs the bytes of the weights, many rows (a prompt) cost arithmetic, and 2 to 16 rows (verifying a draft) should cost as little
+     as one. Set `rows` to 512 for long prompts (32 is the default, for little scratch). Formats, quickest first for many rows: R8, Q8_X and Q4_X, Q8_0 and Q4_0, R4, the
+     K formats, floats; for one row the fewest bytes win: R4, Q4_0, Q4_K. Q8_X and Q4_X are Q8_0 and Q4_0 in another order (ltx_repack, or ltx-convert), R8 and R4 have one
+     scale per row and want conversion. bench/NOTES.md tells what limits each kernel.
+
    THREADS
      A model and a vocab are read-only after init; any number of sessions may use them at once. A session belongs to
      one thread at a time. With ltx_session_desc.threads above 1 a call is cut into that many tasks, which run in ltx_pool
@@ -674,8 +680,10 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 /* Ask for a line that is wanted soon, into the second cache; a wrong address does no harm. */
 #if defined(__GNUC__)
 #define LTXI_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define LTXI_PREFETCH_WRITE(p) __builtin_prefetch(p, 1, 2)
 #else
 #define LTXI_PREFETCH(p) ((void)(p))
+#define LTXI_PREFETCH_WRITE(p) ((void)(p))
 #endif
 enum { LTXI_AHEAD = 16384 }; /* bytes that a stream is fetched ahead */
 
@@ -1943,7 +1951,10 @@ LTXI_I_##S void ltxi_##S##_##part##_##name(const uint8_t *w, size_t ld, const fl
     ltxi_##S##_v s[a * c]; \
     int32_t i, j; \
     LTXI_UNROLL for (j = 0; j < a * c; j++) s[j] = ltxi_##S##_set1(0.0f); \
-    for (i = 0; i + 16 <= cols; i += 16) ltxi_##S##_##part##_##name##_16(w + (size_t)i * size, ld, f + i, fld, s); \
+    for (i = 0; i + 16 <= cols; i += 16) { \
+        if (i * size % 64 == 0) LTXI_UNROLL for (j = 0; j < a; j++) LTXI_PREFETCH(w + (size_t)(LTXI_LANES + j) * ld + (size_t)i * size); /* the next tile */ \
+        ltxi_##S##_##part##_##name##_16(w + (size_t)i * size, ld, f + i, fld, s); \
+    } \
     if (i < cols) { \
         uint8_t wt[a * 64]; \
         float ft[c * 16]; \
@@ -2356,7 +2367,8 @@ LTXI_I_avx2 void ltxi_avx2_rows16(const uint8_t *w, size_t ld, ltxi_avx2_w *t)
     ltxi_avx2_exchange(ltxi_avx2_two(v, ld), ltxi_avx2_two(v + ld, ld), ltxi_avx2_two(v + 2 * ld, ld), ltxi_avx2_two(v + 3 * ld, ld), b);
     LTXI_UNROLL for (i = 0; i < 4; i++) { t[i].a = a[i]; t[i].b = b[i]; }
 }
-typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four int8 activations, broadcast straight from memory */
+typedef int32_t __attribute__((may_alias, aligned(1))) ltxi_word; /* four or eight int8 activations, broadcast straight from memory */
+typedef long long __attribute__((may_alias, aligned(1))) ltxi_eight;
 #define LTXI_Q(k) _mm256_set1_epi32(((const ltxi_word *)(const void *)q)[k])
 /* Products of pairs of bytes, u8 times s8, are added in 16 bits: |w| <= 128 twice 127 fits once, 63 twice, 15 eight times. Signed weights give their sign to
    the activations, so they need no offset. */
@@ -2421,37 +2433,7 @@ LTXI_I_avx2 __m256i ltxi_avx2_fold(__m256i ab, __m256i cd) /* [a a b b] [c c d d
     __m256 x = _mm256_castsi256_ps(ab), y = _mm256_castsi256_ps(cd);
     return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xdd)));
 }
-#define LTXI_ONE_ROW(S, taken) \
-LTXI_I_##S __m256i ltxi_##S##_pair_q8(const uint8_t *w, size_t ld, const __m256i *q) \
-{ \
-    __m256i a = LTXI_M256(w), b = LTXI_M256(w + ld); \
-    return ltxi_##S##_dp8(ltxi_##S##_dp8(_mm256_setzero_si256(), _mm256_unpacklo_epi64(a, b), q[0]), _mm256_unpackhi_epi64(a, b), q[1]); \
-} \
-LTXI_I_##S __m256i ltxi_##S##_eight_q8(const uint8_t *w, size_t ld, const int8_t *act, int32_t off) \
-{ \
-    __m256i q[2], s = LTXI_M256(act), x, y; \
-    q[0] = _mm256_unpacklo_epi64(s, s); q[1] = _mm256_unpackhi_epi64(s, s); \
-    x = ltxi_avx2_fold(ltxi_##S##_pair_q8(w, ld, q), ltxi_##S##_pair_q8(w + 2 * ld, ld, q)); \
-    y = ltxi_avx2_fold(ltxi_##S##_pair_q8(w + 4 * ld, ld, q), ltxi_##S##_pair_q8(w + 6 * ld, ld, q)); \
-    x = _mm256_add_epi32(_mm256_permute2x128_si256(x, y, 0x20), _mm256_permute2x128_si256(x, y, 0x31)); \
-    return taken ? _mm256_add_epi32(x, _mm256_set1_epi32(off)) : x; \
-} \
-LTXI_I_##S __m256i ltxi_##S##_pair_q4(const uint8_t *w, size_t ld, const __m256i *q) /* rows 0, 1 and in the upper half 4, 5 */ \
-{ \
-    __m256i low = _mm256_set1_epi8(15), a = ltxi_avx2_two(w, ld), b = ltxi_avx2_two(w + ld, ld), l = _mm256_unpacklo_epi64(a, b), h = _mm256_unpackhi_epi64(a, b), s; \
-    s = ltxi_##S##_dp4(_mm256_setzero_si256(), _mm256_and_si256(l, low), q[0]); \
-    s = ltxi_##S##_dp4(s, _mm256_and_si256(h, low), q[1]); \
-    s = ltxi_##S##_dp4(s, _mm256_and_si256(_mm256_srli_epi16(l, 4), low), q[2]); \
-    return ltxi_##S##_dp4(s, _mm256_and_si256(_mm256_srli_epi16(h, 4), low), q[3]); \
-} \
-LTXI_I_##S __m256i ltxi_##S##_eight_q4(const uint8_t *w, size_t ld, const int8_t *act, int32_t off) \
-{ \
-    __m256i q[4], s = LTXI_M256(act); \
-    q[0] = _mm256_permute4x64_epi64(s, 0x00); q[1] = _mm256_permute4x64_epi64(s, 0x55); q[2] = _mm256_permute4x64_epi64(s, 0xaa); q[3] = _mm256_permute4x64_epi64(s, 0xff); \
-    s = ltxi_avx2_fold(ltxi_##S##_pair_q4(w, ld, q), ltxi_##S##_pair_q4(w + 2 * ld, ld, q)); \
-    return _mm256_add_epi32(s, _mm256_srai_epi32(_mm256_set1_epi32(off), 4)); \
-} \
-LTXI_ONE(S, q8, LTXI_Q8_BYTES) LTXI_ONE(S, q4, LTXI_Q4_BYTES) \
+#define LTXI_FEW(S) \
 LTXI_I_##S int ltxi_##S##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
     (void)same; \
@@ -2459,8 +2441,38 @@ LTXI_I_##S int ltxi_##S##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w
     if (type == LTX_Q8_0) ltxi_##S##_one_q8(w, ld, x, row, cols, out); else ltxi_##S##_one_q4(w, ld, x, row, cols, out); \
     return 1; \
 }
-#define LTXI_ONE(S, name, bytes) \
-LTXI_I_##S void ltxi_##S##_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
+LTXI_I_avx2 __m256i ltxi_avx2_pair_q8(const uint8_t *w, size_t ld, const __m256i *q)
+{
+    __m256i a = LTXI_M256(w), b = LTXI_M256(w + ld);
+    return ltxi_avx2_dp8(ltxi_avx2_dp8(_mm256_setzero_si256(), _mm256_unpacklo_epi64(a, b), q[0]), _mm256_unpackhi_epi64(a, b), q[1]);
+}
+LTXI_I_avx2 __m256i ltxi_avx2_eight_q8(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
+{
+    (void)off;
+    __m256i q[2], s = LTXI_M256(act), x, y;
+    q[0] = _mm256_unpacklo_epi64(s, s); q[1] = _mm256_unpackhi_epi64(s, s);
+    x = ltxi_avx2_fold(ltxi_avx2_pair_q8(w, ld, q), ltxi_avx2_pair_q8(w + 2 * ld, ld, q));
+    y = ltxi_avx2_fold(ltxi_avx2_pair_q8(w + 4 * ld, ld, q), ltxi_avx2_pair_q8(w + 6 * ld, ld, q));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(x, y, 0x20), _mm256_permute2x128_si256(x, y, 0x31));
+}
+LTXI_I_avx2 __m256i ltxi_avx2_pair_q4(const uint8_t *w, size_t ld, const __m256i *q) /* rows 0, 1 and in the upper half 4, 5 */
+{
+    __m256i low = _mm256_set1_epi8(15), a = ltxi_avx2_two(w, ld), b = ltxi_avx2_two(w + ld, ld), l = _mm256_unpacklo_epi64(a, b), h = _mm256_unpackhi_epi64(a, b), s;
+    s = ltxi_avx2_dp4(_mm256_setzero_si256(), _mm256_and_si256(l, low), q[0]);
+    s = ltxi_avx2_dp4(s, _mm256_and_si256(h, low), q[1]);
+    s = ltxi_avx2_dp4(s, _mm256_and_si256(_mm256_srli_epi16(l, 4), low), q[2]);
+    return ltxi_avx2_dp4(s, _mm256_and_si256(_mm256_srli_epi16(h, 4), low), q[3]);
+}
+LTXI_I_avx2 __m256i ltxi_avx2_eight_q4(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
+{
+    const ltxi_eight *e = (const ltxi_eight *)(const void *)act;
+    __m256i q[4], s;
+    q[0] = _mm256_set1_epi64x(e[0]); q[1] = _mm256_set1_epi64x(e[1]); q[2] = _mm256_set1_epi64x(e[2]); q[3] = _mm256_set1_epi64x(e[3]);
+    s = ltxi_avx2_fold(ltxi_avx2_pair_q4(w, ld, q), ltxi_avx2_pair_q4(w + 2 * ld, ld, q));
+    return _mm256_add_epi32(s, _mm256_srai_epi32(_mm256_set1_epi32(off), 4));
+}
+#define LTXI_ONE(name, bytes) \
+LTXI_I_avx2 void ltxi_avx2_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
 { \
     __m256 a = _mm256_setzero_ps(), c = a; \
     const uint8_t *p = w; \
@@ -2470,13 +2482,16 @@ LTXI_I_##S void ltxi_##S##_one_##name(const uint8_t *w, size_t ld, const ltxi_ac
         const int8_t *q = ltxi_acts_q(x, row, b); \
         __m256 d = _mm256_set1_ps(x->d[at]); \
         LTXI_FETCH(w, ld, b, bytes); \
-        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_eight_##name(p + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p, ld, 0), d), a); \
-        c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_##S##_eight_##name(p + 8 * ld + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p + 8 * ld, ld, 0), d), c); \
+        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_eight_##name(p + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p, ld, 0), d), a); \
+        c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_eight_##name(p + 8 * ld + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p + 8 * ld, ld, 0), d), c); \
     } \
     _mm256_storeu_ps(out, a); \
     _mm256_storeu_ps(out + 8, c); \
 }
-LTXI_ONE_ROW(avx2, 0)
+LTXI_ONE(q8, LTXI_Q8_BYTES)
+LTXI_ONE(q4, LTXI_Q4_BYTES)
+#undef LTXI_ONE
+LTXI_FEW(avx2)
 LTXI_NIBBLES(avx2)
 LTXI_TILE_SUPERS(avx2)
 
@@ -2616,9 +2631,53 @@ LTXI_I_avx512 __m512i ltxi_avx512_raw8(const ltxi_avx512_dots *dots, int32_t m, 
 {
     return ltxi_avx512_raw(dots, m, ltxi_avx512_raw(dots, m, _mm512_setzero_si512(), t, q), t + 4, q + 16);
 }
-LTXI_I_avx512 __m256i ltxi_avx512_dp8(__m256i c, __m256i w, __m256i q) { return _mm256_dpbusd_epi32(c, _mm256_xor_si256(w, _mm256_set1_epi8(-128)), q); }
-LTXI_I_avx512 __m256i ltxi_avx512_dp4(__m256i c, __m256i w, __m256i q) { return _mm256_dpbusd_epi32(c, w, q); }
-LTXI_ONE_ROW(avx512, 1)
+/* One row of activations, see AVX2: here all sixteen rows at once. */
+LTXI_AVX512W(fold, (__m512i ab, __m512i cd), _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(ab), _mm512_castsi512_ps(cd), 0x88)), \
+    _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(ab), _mm512_castsi512_ps(cd), 0xdd))))
+LTXI_I_avx512 __m512i ltxi_avx512_pair_q8(const uint8_t *w, size_t ld, const __m512i *q)
+{
+    __m512i a = ltxi_avx512_rows(w, ld), b = ltxi_avx512_rows(w + ld, ld), flip = _mm512_set1_epi8(-128);
+    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_xor_si512(_mm512_unpacklo_epi64(a, b), flip), q[0]), _mm512_xor_si512(_mm512_unpackhi_epi64(a, b), flip), q[1]);
+}
+LTXI_I_avx512 __m512i ltxi_avx512_all_q8(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
+{
+    __m512i q[2], s = _mm512_broadcast_i64x4(LTXI_M256(act)), x, y;
+    q[0] = _mm512_unpacklo_epi64(s, s); q[1] = _mm512_unpackhi_epi64(s, s);
+    x = ltxi_avx512_fold(ltxi_avx512_pair_q8(w, ld, q), ltxi_avx512_pair_q8(w + 2 * ld, ld, q));
+    y = ltxi_avx512_fold(ltxi_avx512_pair_q8(w + 8 * ld, ld, q), ltxi_avx512_pair_q8(w + 10 * ld, ld, q));
+    return _mm512_add_epi32(_mm512_add_epi32(_mm512_shuffle_i32x4(x, y, 0x88), _mm512_set1_epi32(off)), _mm512_shuffle_i32x4(x, y, 0xdd));
+}
+LTXI_I_avx512 __m512i ltxi_avx512_pair_q4(const uint8_t *w, size_t ld, const ltxi_eight *q)
+{
+    __m512i low = _mm512_set1_epi8(15), a = ltxi_avx512_four(w, ld), b = ltxi_avx512_four(w + ld, ld), l = _mm512_unpacklo_epi64(a, b), h = _mm512_unpackhi_epi64(a, b), s;
+    s = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_and_si512(l, low), _mm512_set1_epi64(q[0]));
+    s = _mm512_dpbusd_epi32(s, _mm512_and_si512(h, low), _mm512_set1_epi64(q[1]));
+    s = _mm512_dpbusd_epi32(s, _mm512_and_si512(_mm512_srli_epi16(l, 4), low), _mm512_set1_epi64(q[2]));
+    return _mm512_dpbusd_epi32(s, _mm512_and_si512(_mm512_srli_epi16(h, 4), low), _mm512_set1_epi64(q[3]));
+}
+LTXI_I_avx512 __m512i ltxi_avx512_all_q4(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
+{
+    const ltxi_eight *q = (const ltxi_eight *)(const void *)act;
+    return _mm512_add_epi32(ltxi_avx512_fold(ltxi_avx512_pair_q4(w, ld, q), ltxi_avx512_pair_q4(w + 2 * ld, ld, q)), _mm512_srai_epi32(_mm512_set1_epi32(off), 4));
+}
+#define LTXI_ONE(name, bytes) \
+LTXI_I_avx512 void ltxi_avx512_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
+{ \
+    __m512 c = _mm512_setzero_ps(); \
+    const uint8_t *p = w; \
+    int32_t b; \
+    for (b = 0; b < cols / LTXI_BLOCK; b++, p += bytes) { \
+        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
+        __m512i sum = ltxi_avx512_all_##name(p + 2, ld, ltxi_acts_q(x, row, b), x->off[at]); \
+        LTXI_FETCH(w, ld, b, bytes); \
+        c = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(ltxi_avx512_halves(p, ld, 0), _mm512_set1_ps(x->d[at])), c); \
+    } \
+    _mm512_storeu_ps(out, c); \
+}
+LTXI_ONE(q8, LTXI_Q8_BYTES)
+LTXI_ONE(q4, LTXI_Q4_BYTES)
+#undef LTXI_ONE
+LTXI_FEW(avx512)
 LTXI_NIBBLES(avx512)
 LTXI_TILE_SUPERS(avx512)
 LTXI_I_avx512 __m256i ltxi_avx512_dpw(__m256i c, __m256i a, __m256i b) { return _mm256_dpwssd_epi32(c, a, b); }
@@ -3562,12 +3621,13 @@ typedef struct ltxi_product {
 
 LTXI_FN int32_t ltxi_tiles_of(const ltx_mat *w) { return (w->rows + LTXI_LANES - 1) / LTXI_LANES; }
 
+LTXI_FN float *ltxi_out_row(const ltxi_job *job, int32_t m) { return job->y + (size_t)(job->map == NULL ? m : job->map[m]) * (size_t)job->ld; }
 /* Output rows first .. first + n - 1 from a tile computed into out, which holds them from lane `lane` on. */
 LTXI_FN void ltxi_tile_out(const ltxi_job *job, const float *out, int32_t lane, int32_t first, int32_t n, int32_t m, int32_t count)
 {
     int32_t i, r;
     for (i = 0; i < count; i++, out += LTXI_LANES) {
-        float *y = job->y + (size_t)(job->map == NULL ? m + i : job->map[m + i]) * (size_t)job->ld + first;
+        float *y = ltxi_out_row(job, m + i) + first;
         if (n == LTXI_LANES) memcpy(y, out, LTXI_LANES * 4); else memcpy(y, out + lane, (size_t)n * 4);
         for (r = 0; job->bias != NULL && r < n; r++) y[r] += ltxi_le_float((const uint8_t *)job->bias->data + (size_t)(first + r) * 4);
     }
@@ -3583,6 +3643,7 @@ LTXI_FN void ltxi_tile(const ltxi_product *p, const ltxi_job *job, int32_t tile)
     const uint8_t *w = (const uint8_t *)job->w->data + (size_t)(first - lane) * job->bytes;
     for (m = 0; m < p->rows; m += most) {
         int32_t count = ltxi_min(most, p->rows - m);
+        for (r = 0; r < count && count > 1; r++) LTXI_PREFETCH_WRITE(ltxi_out_row(job, m + r) + first); /* results lie a row apart: each is a line of its own */
         if (small) for (r = 0; r < n; r++) {
             p->m->k->tile[job->trait](w + (size_t)r * job->bytes, 0, p->x, m, count, job->w->cols, out);
             ltxi_tile_out(job, out, 0, r, 1, m, count);
