@@ -83,8 +83,8 @@
      you stop using the object; there is nothing to free. A session takes three blocks, because firmware puts them in
      different memories: state (rows, hidden vectors, counters), cache (keys, values, positions), scratch (only used during a
      call; sessions that never run at the same time may share it). Weights are never copied (but for a
-     shortlist, see ltx_model.draft_ids) and never written. The stack need is below 16 KB with the kernels of instruction sets and 6 KB
-     without, measured at -O1 and above.
+     shortlist, see ltx_model.draft_ids, and when you ask for it: ltx_repack) and never written. The stack need of a thread is below 24 KB with the kernels of instruction sets
+     and 6 KB without, measured at -O1 and above.
 
    SPEED
      One row (decoding) costs the bytes of the weights, many rows (a prompt) cost arithmetic, and 2 to 16 rows (verifying a draft) should cost as little
@@ -94,7 +94,7 @@
 
    THREADS
      A model and a vocab are read-only after init; any number of sessions may use them at once. A session belongs to
-     one thread at a time. With ltx_session_desc.threads above 1 a call is cut into that many tasks, which run in ltx_pool
+     one thread at a time. With ltx_session_desc.threads above 1 a call is cut into up to that many tasks, which run in ltx_pool
      (your own), else in OpenMP when the implementation was compiled with it, else one after the other. The number of
      threads never changes a bit of the result. Callbacks run on the calling thread and must not call functions of the
      same session.
@@ -109,7 +109,7 @@
 
    SAME BITS
      Sums have a fixed order (sixteen chains for float products and norms, one chain of exact integer blocks for
-     quantized products), multiply-adds are explicit, exp, log, tanh, sin and cos are our own. So logits are equal bit for
+     quantized products; >>matrix has the details), multiply-adds are explicit, exp, log, tanh, sin and cos are our own. So logits are equal bit for
      bit on every target, instruction set, compiler, optimization level, thread count, batch size and split of the
      prompt. -ffast-math would break this and is refused (see LTX_ALLOW_FAST_MATH), as is x87 arithmetic; a host thread
      that flushes denormals to zero is refused at init with LTX_E_HOST (threads of your pool have to keep denormals, too).
@@ -158,6 +158,7 @@
 #define LTX_MAX_DIM    (1 << 20) /* largest vocabulary, width or ffn width, elements */
 #define LTX_MAX_HEAD   256       /* largest head_dim                                        */
 #define LTX_MAX_LAYERS 256
+#define LTX_MAX_ROW_COLS (1 << 17) /* largest cols of R8 and R4: sums of a row fit into 32 bits */
 #define LTX_MAX_STEPS  1024
 #define LTX_MAX_TOKENS (1 << 22) /* positions 0 .. this - 1: rope angles are exact to a few ulp so far */
 
@@ -224,9 +225,9 @@ typedef enum ltx_type {
     LTX_BF16 = 30, /* upper half of a float                                                        */
     /* Formats of our own, no other reader knows them. Sixteen rows lie together, see ltx_mat_bytes: bytes 4k..4k+3 of each of the sixteen rows are 64 bytes in a
        row, as matrix units and vector lanes want them; the exact layout stands at >>formats.
-       Q8_X, Q4_X  the numbers of Q8_0 and Q4_0, only placed like this: same size, same results, see ltx_repack
-       R8, R4      one scale per row, for the fastest products: sums over a whole row are exact integers. R8: value = s q, a signed byte. R4: value = s g q, q of
-                   4 bits, g an integer per 32 columns (dual-grained quantization, arXiv 2310.04836), 4.25 bits a weight. Activations have one scale per row,
+       Q8_X, Q4_X  the numbers of Q8_0 and Q4_0, only placed like this: same results, same size but for rows up to the next 16; see ltx_repack
+       R8, R4      one scale per row, for the fastest products: sums over a whole row are exact integers. R8: value = s q, a signed byte. R4: value = s g (q - 8), q of
+                   4 bits, g an integer per 32 columns, |g| <= 15 (dual-grained quantization, arXiv 2310.04836), 4.25 bits a weight. Activations have one scale per row,
                    so outliers cost more than in Q8_0: see ltx_session_desc.act_bits                      */
     LTX_Q8_X = 1008, LTX_Q4_X = 1004,
     LTX_R8 = 1108, LTX_R4 = 1104
@@ -392,7 +393,8 @@ typedef enum ltx_isa { LTX_ISA_AUTO = 0, LTX_ISA_SCALAR, LTX_ISA_AVX2, LTX_ISA_A
                        LTX_ISA_NEON, LTX_ISA_DOTPROD, LTX_ISA_I8MM, /* 64-bit Arm: all, Armv8.2 sdot, Armv8.6 smmla */
                        LTX_ISA_SIMD128, /* WebAssembly, chosen when compiling */
                        LTX_ISA_COUNT } ltx_isa;
-/* Bit (1u << isa) is set for each set that is compiled in and usable on this processor and operating system. */
+/* Bit (1u << isa) is set for each set that is compiled in and usable on this processor and operating system. On processors with AMX this, and AUTO, ask Linux
+   once for permission to use tiles in this process. */
 LTX_API uint32_t ltx_isa_mask(void);
 LTX_API const char *ltx_isa_name(int32_t isa); /* "avx512"; "" under LTX_NO_STRINGS */
 
@@ -400,7 +402,7 @@ typedef enum ltx_kv { LTX_KV_AUTO = 0, /* F16 */ LTX_KV_F32, LTX_KV_F16, LTX_KV_
 
 typedef void ltx_task(void *arg, int32_t index);
 /* A host's thread pool. run must call task(arg, i) for each i in 0..count-1, in any order, on any threads, and return when
-   all have returned. */
+   all have returned and what they wrote is visible to the caller. Never called from within a task. */
 typedef struct ltx_pool {
     void (*run)(void *user, ltx_task *task, void *arg, int32_t count);
     void *user;
@@ -586,26 +588,27 @@ LTX_API int32_t ltx_vocab_longest(const ltx_vocab *v);
 
 /* ---- tensor operations, usable alone --------------------------------------------------------------------- */
 
-/* Bytes of a row of `cols` elements; 0 if the type is unknown or cols no multiple of its block: 32 for Q8_0 and Q4_0, 256 for
-   Q4_K, Q5_K and Q6_K, else 1. */
+/* Bytes of a row of `cols` elements; 0 if the type is unknown or cols no multiple of its block: 256 for Q4_K, Q5_K and Q6_K, 1 for F32, F16 and
+   BF16, else 32. Where sixteen rows lie together it is a sixteenth of what they take. SIZE_MAX if that does not fit. */
 LTX_API size_t ltx_row_bytes(int32_t type, int32_t cols);
 /* Bytes of a whole matrix, rows rounded up to 16 where sixteen lie together; 0 as above. A GGUF tensor of those types has that size. */
 LTX_API size_t ltx_mat_bytes(int32_t type, int32_t rows, int32_t cols);
 LTX_API const char *ltx_type_name(int32_t type); /* "Q8_0"; "?" if unknown */
-/* A whole matrix x [rows][cols] to any type; `out` has ltx_mat_bytes. Parts that start at a multiple of 16 rows may be encoded one after the other. And
-   one row back to floats. LTX_E_ARG: shape does not suit the type. */
+/* A whole matrix x [rows][cols] to any type; `out` has ltx_mat_bytes. A part that starts at row r, a multiple of 16, goes
+   to out + r * ltx_row_bytes; one whose rows are no multiple of 16 comes last. And one row back to floats. LTX_E_ARG: shape does not suit the type (R8 and
+   R4 also want cols <= LTX_MAX_ROW_COLS). */
 LTX_API ltx_result ltx_mat_encode(int32_t type, const float *x, int32_t rows, int32_t cols, void *out);
 LTX_API ltx_result ltx_mat_row(const ltx_mat *w, int32_t row, float *y);
 /* n elements to or from a format; n a multiple of the block. F16, BF16, Q8_0 round to nearest even; Q8_0: d = max|x| / 127 rounded to
    half; Q4_0: d = (x of largest |x|) / -8, x / d + 8.5 cut off, as GGML does. K formats: a search of our own for a small squared error, which
    gives the same bytes everywhere; a super-block with an input that is not finite, or too large for d, decodes to numbers that are not
-   finite. Return 0 or LTX_E_ARG. */
+   finite. Return 0 or LTX_E_ARG (also for types in which sixteen rows lie together: see ltx_mat_encode and ltx_mat_row). */
 LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *out);
 LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y);
 
 /* y[m][rows] = W x[m][cols] for m rows. Quantized W: x is first quantized in blocks of 32 to int8 with a float scale d = max|x| / 127;
    each integer is x * (127 / max|x|) rounded once to nearest even, and blocks with max|x| below 4e-37 are zeros. K formats: the same in blocks of
-   256. `work` is scratch of ltx_matmul_need bytes. isa as in the session. */
+   256; R8 and R4: the whole row, always 8 bits. One thread; y has no gaps between rows. `work` is scratch of ltx_matmul_need bytes. isa as in the session. */
 LTX_API ltx_result ltx_matmul_need(const ltx_mat *w, int32_t m, ltx_need *out);
 LTX_API ltx_result ltx_matmul(int32_t isa, const ltx_mat *w, const float *x, int32_t m, ltx_mem work, float *y);
 
@@ -647,7 +650,7 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
     || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__))
 #error "ltx.h: -ffast-math changes results; compile this file without it or define LTX_ALLOW_FAST_MATH"
 #endif
-#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && !defined(LTX_ALLOW_FAST_MATH)
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 && !defined(LTX_ALLOW_FAST_MATH) /* 16: only half precision is evaluated as such */
 #error "ltx.h: float arithmetic has excess precision here (x87?); use -msse2 -mfpmath=sse"
 #endif
 
@@ -1171,7 +1174,7 @@ LTXI_FN void ltxi_encode_q6_k(const float *x, int32_t n, uint8_t *out)
      Q8_X  n bytes as in Q8_0, a half per block of 32          Q4_X  n / 2 bytes as in Q4_0, a half per block
      R8    n signed bytes q, a float s: value = s q            R4    n / 2 bytes as in Q4_0, a signed byte g per block, a float s: value = s g (q - 8),
                                                                      |g (q - 8)| <= 120, so that a row of it is a row of R8 in half the space      */
-enum { LTXI_GROUP = 16, LTXI_R4_STEPS = 15, LTXI_MAX_ROW_COLS = 1 << 17 /* sums of a row fit into 32 bits */ };
+enum { LTXI_GROUP = 16, LTXI_R4_STEPS = 15 };
 LTXI_FN size_t ltxi_quad(int32_t i, int32_t lane) { return (size_t)(i >> 2) * (4 * LTXI_GROUP) + (size_t)(lane * 4 + (i & 3)); }
 
 /* One row of sixteen. Plain bytes of the row come first and are followed by the rest: this finds the rest. */
@@ -1326,7 +1329,7 @@ LTXI_FN void ltxi_encode_row(int32_t type, const float *x, int32_t cols, int32_t
 LTX_API ltx_result ltx_mat_encode(int32_t type, const float *x, int32_t rows, int32_t cols, void *out)
 {
     int32_t t = ltxi_trait_of(type), r;
-    if (t < 0 || rows < 1 || cols < 1 || cols % ltxi_traits[t].block != 0 || (ltxi_traits[t].acts == LTXI_ACTS_ROW && cols > LTXI_MAX_ROW_COLS)) return LTX_E_ARG;
+    if (t < 0 || rows < 1 || cols < 1 || cols % ltxi_traits[t].block != 0 || (ltxi_traits[t].acts == LTXI_ACTS_ROW && cols > LTX_MAX_ROW_COLS)) return LTX_E_ARG;
     if (ltxi_traits[t].group > 1 && rows % LTXI_GROUP != 0) /* lanes that no row fills */
         memset((uint8_t *)out + (size_t)(rows / LTXI_GROUP) * LTXI_GROUP * ltx_row_bytes(type, cols), 0, LTXI_GROUP * ltx_row_bytes(type, cols));
     for (r = 0; r < rows; r++) {
@@ -1858,7 +1861,7 @@ typedef struct ltxi_acts {
     int32_t kind;    /* what is in q, d, off: LTXI_ACTS_...                                                            */
     int32_t planes, most_planes;
 } ltxi_acts;
-LTXI_FN const int8_t *ltxi_acts_q(const ltxi_acts *x, int32_t row, int32_t block)
+LTXI_FN int8_t *ltxi_acts_q(const ltxi_acts *x, int32_t row, int32_t block)
 {
     return x->q + ((size_t)(block >> 1) * (size_t)(x->rows * x->planes) + (size_t)row) * LTXI_DEEP + (block & 1) * LTXI_BLOCK;
 }
@@ -1891,7 +1894,7 @@ LTXI_T_##S float ltxi_##S##_quantize(const float *x, int32_t n, int8_t *q) \
 LTXI_I_##S void ltxi_##S##_put_block(const ltxi_acts *a, int32_t at, int32_t b, ltxi_##S##_v v0, ltxi_##S##_v v1) \
 { \
     ltxi_##S##_v magic = ltxi_##S##_set1(LTXI_MAGIC), s0 = ltxi_##S##_sub(v0, magic), s1 = ltxi_##S##_sub(v1, magic); \
-    int8_t *q = a->q + (ltxi_acts_q(a, at, b) - a->q); \
+    int8_t *q = ltxi_acts_q(a, at, b); \
     int32_t *off = a->off + (size_t)b * (size_t)(a->rows * a->planes) + (size_t)at; \
     ltxi_##S##_sti(q, v0); \
     ltxi_##S##_sti(q + 16, v1); \
@@ -1920,7 +1923,6 @@ LTXI_T_##S void ltxi_##S##_quantize_row(const ltxi_acts *a, int32_t row, int32_t
             ltxi_##S##_put_block(a, 2 * row + 1, b, v[0], v[1]); \
         } \
     } \
-    if (n % LTXI_DEEP != 0) for (i = 0; i < a->planes; i++) memset(a->q + (ltxi_acts_q(a, row * a->planes + i, n / LTXI_BLOCK) - a->q), 0, LTXI_BLOCK); \
 } \
 /* Sums [rows * planes][16] of R8 and R4 to results [rows][16], in place. */ \
 LTXI_I_##S void ltxi_##S##_finish(float *out, const ltxi_acts *x, int32_t row, int32_t rows, const uint8_t *dw) \
@@ -1972,7 +1974,7 @@ LTXI_T_##S void ltxi_##S##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     int32_t m, r; \
     for (m = 0; m + c <= rows; m += c) for (r = 0; r < LTXI_LANES; r += a) \
         ltxi_##S##_many_##name(w + (size_t)r * ld, ld, x->f + (size_t)(row + m) * (size_t)x->ld, (size_t)x->ld, cols, out + m * LTXI_LANES + r); \
-    for (; m < rows; m++) for (r = 0; r < LTXI_LANES; r += 4) \
+    for (; c > 1 && m < rows; m++) for (r = 0; r < LTXI_LANES; r += 4) \
         ltxi_##S##_one_##name(w + (size_t)r * ld, ld, x->f + (size_t)(row + m) * (size_t)x->ld, (size_t)x->ld, cols, out + m * LTXI_LANES + r); \
 }
 
@@ -2219,7 +2221,7 @@ LTXI_I_##S void ltxi_##S##_head_q6(const uint8_t *p, size_t ld, ltxi_##S##_super
         s->pair[j] = ltxi_##S##_wadd(ltxi_##S##_wand(s->scale[2 * j], ltxi_##S##_wset(65535)), ltxi_##S##_wshl(s->scale[2 * j + 1], 16)); \
     } \
 } \
-/* t = (x >> shift & mask) + up, eight times */ \
+/* t = x >> shift & mask, eight times */ \
 LTXI_I_##S void ltxi_##S##_pick(const ltxi_##S##_w *x, int32_t shift, ltxi_##S##_w mask, ltxi_##S##_w *t) \
 { \
     int32_t i; \
@@ -2737,11 +2739,11 @@ LTXI_I_amx __m512i ltxi_amx_isum4(const ltxi_amx_dots *dots, int32_t m, const __
     return _mm512_add_epi32(ltxi_amx_raw8(dots, m, t, q), _mm512_srai_epi32(_mm512_set1_epi32(*off), 4));
 }
 LTXI_NO_LONE(amx, avx512)
-enum { LTXI_AMX_FEW = 3 }; /* rows below which filling tiles does not pay */
+enum { LTXI_AMX_FEW = 4 }; /* rows (times planes) below which filling tiles does not pay */
 LTXI_I_amx int ltxi_amx_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
 {
     (void)type;
-    if (rows * x->planes > LTXI_AMX_FEW) return 0;
+    if (rows * x->planes >= LTXI_AMX_FEW) return 0;
     same(w, ld, x, row, rows, cols, out);
     return 1;
 }
@@ -2937,7 +2939,6 @@ LTXI_I_neon void ltxi_neon_turn(const uint8_t *w, size_t ld, int32x4_t *t) /* fo
     t[2] = vreinterpretq_s32_s64(vtrn2q_s64(e, g)); t[3] = vreinterpretq_s32_s64(vtrn2q_s64(f, h));
 }
 LTXI_I_neon int32x4_t ltxi_neon_join(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) { return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)); }
-/* As on AVX2: lines that come two tiles later, into the second cache. */
 LTXI_FOURS_OF_TILES(neon)
 LTXI_NIBBLES(neon)
 LTXI_TILE_SUPERS(neon)
@@ -3467,7 +3468,7 @@ LTXI_FN int ltxi_amx_allowed(uint64_t os)
     return 0;
 #endif
 }
-LTXI_FN uint32_t ltxi_x86_mask(void)
+LTXI_FN uint32_t ltxi_x86_mask(int amx)
 {
     unsigned a, b, c, d, need1 = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29; /* fma osxsave avx f16c */
     unsigned need512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* avx512 f dq bw vl */
@@ -3476,7 +3477,7 @@ LTXI_FN uint32_t ltxi_x86_mask(void)
     os = ltxi_xgetbv(); /* does the system save ymm (bits 1, 2) and zmm, mask registers (5, 6, 7)? */
     if ((os & 6u) != 6u || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & 1u << 5)) return 0;
     if ((os & 0xe6u) != 0xe6u || (b & need512) != need512 || !(c & 1u << 11)) return 1u << LTX_ISA_AVX2;
-    return 1u << LTX_ISA_AVX2 | 1u << LTX_ISA_AVX512 | ((d >> 24 & 3u) == 3u && ltxi_amx_allowed(os) ? 1u << LTX_ISA_AMX : 0u);
+    return 1u << LTX_ISA_AVX2 | 1u << LTX_ISA_AVX512 | (amx && (d >> 24 & 3u) == 3u && ltxi_amx_allowed(os) ? 1u << LTX_ISA_AMX : 0u);
 }
 #endif
 #ifdef LTXI_NEON
@@ -3505,11 +3506,12 @@ LTXI_FN uint32_t ltxi_arm_mask(void)
     return mask;
 }
 #endif
-LTX_API uint32_t ltx_isa_mask(void)
+LTXI_FN uint32_t ltxi_isa_mask(int amx) /* without amx nobody is asked for permission */
 {
     uint32_t mask = 1u << LTX_ISA_SCALAR;
+    (void)amx;
 #ifdef LTXI_X86
-    mask |= ltxi_x86_mask();
+    mask |= ltxi_x86_mask(amx);
 #endif
 #ifdef LTXI_NEON
     mask |= ltxi_arm_mask();
@@ -3517,11 +3519,12 @@ LTX_API uint32_t ltx_isa_mask(void)
 #ifdef LTXI_SIMD128
     mask |= 1u << LTX_ISA_SIMD128;
 #endif
-#ifdef LTX_TEST_AMX /* instructions that this processor may lack are emulated, see tests/amx.h */
+#ifdef LTXI_TEST_AMX /* instructions that this processor may lack are emulated, see tests/amx.h */
     mask |= 1u << LTX_ISA_AMX;
 #endif
     return mask;
 }
+LTX_API uint32_t ltx_isa_mask(void) { return ltxi_isa_mask(1); }
 LTX_API const char *ltx_isa_name(int32_t isa)
 {
     static const char names[LTX_ISA_COUNT][8] = { LTXI_S("auto"), LTXI_S("scalar"), LTXI_S("avx2"), LTXI_S("avx512"), LTXI_S("amx"),
@@ -3530,7 +3533,7 @@ LTX_API const char *ltx_isa_name(int32_t isa)
 }
 LTXI_FN int32_t ltxi_isa_best(int32_t isa) /* AUTO to the best set; -1 if this machine lacks the one asked for */
 {
-    uint32_t mask = ltx_isa_mask();
+    uint32_t mask = ltxi_isa_mask(isa == LTX_ISA_AUTO || isa == LTX_ISA_AMX);
     if (isa == LTX_ISA_AUTO) for (isa = LTX_ISA_COUNT - 1; !(mask & 1u << isa); isa--) { }
     return isa > 0 && isa < LTX_ISA_COUNT && (mask & 1u << isa) ? isa : -1;
 }
@@ -4100,7 +4103,7 @@ LTXI_FN ltx_result ltxi_check_mat(const ltx_log *log, int32_t layer, const char 
     if (w->rows < 1 || w->rows > LTX_MAX_DIM || (rows >= 0 && w->rows != rows)) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("rows differ"), rows, w->rows);
     if (w->cols < 1 || w->cols > LTX_MAX_DIM || (cols >= 0 && w->cols != cols)) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("cols differ"), cols, w->cols);
     if (w->cols % ltxi_traits[t].block != 0) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("cols are no multiple of the format's block"), ltxi_traits[t].block, w->cols);
-    if (ltxi_traits[t].acts == LTXI_ACTS_ROW && w->cols > LTXI_MAX_ROW_COLS) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("too many cols for this format"), LTXI_MAX_ROW_COLS, w->cols);
+    if (ltxi_traits[t].acts == LTXI_ACTS_ROW && w->cols > LTX_MAX_ROW_COLS) return ltxi_fail(log, LTX_E_MODEL, layer, name, LTXI_S("too many cols for this format"), LTX_MAX_ROW_COLS, w->cols);
     return LTX_OK;
 }
 LTXI_FN ltx_result ltxi_check_layer(const ltx_log *log, const ltx_model *m, int32_t i)
@@ -5164,7 +5167,7 @@ LTXI_FN void ltxi_draft_costs(const ltx_session *s, float *cost)
     for (i = 0; i < s->desc.plan.count; i++) all += ltxi_step_bytes(s, &s->desc.plan.steps[i]);
     for (i = 0; i < last; i++) {
         shallow += ltxi_step_bytes(s, &s->desc.plan.steps[i]);
-        if (i + 1 >= first) cost[i + 1 - first] = (float)((shallow + (double)s->draft_head.rows * row) / all) + s->desc.draft.row_cost * (float)(1.0 - shallow / all);
+        if (i + 1 >= first) cost[i + 1 - first] = ltxi_fma(s->desc.draft.row_cost, (float)(1.0 - shallow / all), (float)((shallow + (double)s->draft_head.rows * row) / all));
     }
 }
 /* What row i's logits at an exit say: fills q [vocab], the draft's distribution, when sampling; returns how sure the draft is. */
@@ -6008,10 +6011,10 @@ LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x
     if (model == NULL || x == NULL || heads < 0 || position < 0 || position >= LTX_MAX_TOKENS) return LTX_E_ARG;
     m = *model;
     ltxi_model_defaults(&m);
-    ld = ltxi_round_up(m.rope_dims, 16);
     if (m.rope_dims < 0 || m.rope_dims % 2 != 0 || m.rope_dims > m.head_dim || m.head_dim > LTX_MAX_HEAD || !ltxi_in(0, m.rope_pairs, LTX_ROPE_NONE)) return LTX_E_ARG;
     if (!(m.rope_theta >= 1.0f && m.rope_theta <= 1e12f) || !ltxi_finite_positive(m.rope_scale)) return LTX_E_ARG;
     if (ltxi_check_mat(NULL, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR) != LTX_OK) return LTX_E_ARG;
+    ld = ltxi_round_up(m.rope_dims, 16);
     ltxi_frequencies(&m, freq, freq + ld, ld);
     ltxi_rope_angles(k, freq, ld, m.rope_dims, m.rope_pairs, position, angles);
     for (h = 0; h < heads && m.rope_dims > 0; h++) k->rope(x + (size_t)h * (size_t)m.head_dim, angles, angles + ld, m.rope_dims / 2, m.rope_pairs == LTX_ROPE_HALVES);

@@ -3,7 +3,7 @@
 
    On a machine with AMX the same tests ask the hardware whether the emulator's rules are right. */
 #define _GNU_SOURCE
-#define LTX_TEST_AMX /* the kernels are there whatever the processor says */
+#define LTXI_TEST_AMX /* the kernels are there whatever the processor says */
 #include "amx.h"
 #define LTX_IMPLEMENTATION
 #include "ltx.h"
