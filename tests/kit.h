@@ -12,11 +12,11 @@
 
 enum { KIT_LAYERS = 8, KIT_BLOCKS = 18 * KIT_LAYERS + 4 };
 enum { KIT_BIAS = 1, KIT_QK_NORM = 2, KIT_NO_GATE = 4, KIT_UNTIED = 8, KIT_FACTORS = 16 };
-enum { KIT_MIXED = -1, KIT_MIXED_K = -2 }; /* for a format: each tensor another, without or with K formats */
+enum { KIT_MIXED = -1, KIT_MIXED_K = -2, KIT_MIXED_ALL = -3 }; /* for a format: each tensor another, without or with K formats, or all there are */
 
 typedef struct kit_shape {
     int dim, layers, heads, kv_heads, head_dim, ffn, vocab;
-    int format; /* ltx_type, KIT_MIXED or KIT_MIXED_K */
+    int format; /* ltx_type or KIT_MIXED... */
     unsigned flags;
     int rope_pairs, act;
 } kit_shape;
@@ -28,8 +28,10 @@ typedef struct kit_model {
     int n_blocks;
 } kit_model;
 
-static const int kit_formats[] = {LTX_F32, LTX_F16, LTX_BF16, LTX_Q8_0, LTX_Q4_0, LTX_Q4_K, LTX_Q5_K, LTX_Q6_K};
-enum { KIT_PLAIN = 5, KIT_FORMATS = 8 }; /* the first five have blocks of at most 32 */
+static const int kit_formats[] = {LTX_F32, LTX_F16, LTX_BF16, LTX_Q8_0, LTX_Q4_0, LTX_Q4_K, LTX_Q5_K, LTX_Q6_K,
+                                  LTX_Q8_X, LTX_Q4_X, LTX_R8, LTX_R4};
+/* The first five have blocks of at most 32, the next three super-blocks; of the others sixteen rows lie together. */
+enum { KIT_PLAIN = 5, KIT_FORMATS = 8, KIT_ALL = 12 };
 
 /* Shapes with no round numbers where none are needed: head_dim 24, vocab 61. */
 static const kit_shape kit_small = {64, 5, 4, 2, 24, 96, 61, KIT_MIXED, KIT_BIAS | KIT_QK_NORM, LTX_ROPE_INTERLEAVED, LTX_ACT_SILU};
@@ -78,13 +80,28 @@ static inline void kit_fill(int type, int64_t elements, int power, test_rng *r, 
     for (int64_t i = 0; i < elements; i += block, p += ltx_row_bytes(type, block)) (super ? kit_fill_super : kit_fill_block)(type, power, r, p);
 }
 
+/* Groups of sixteen rows: numbers of any size (in R4 |g| <= 15), then a half per block or a float per row. */
+static inline void kit_fill_group(int type, int cols, int power, test_rng *r, unsigned char *p)
+{
+    int blocks = cols / 32;
+    for (int i = 0; i < 16 * (type == LTX_Q4_X || type == LTX_R4 ? cols / 2 : cols); i++) *p++ = (unsigned char)test_int(r, 256);
+    for (int i = 0; i < 16 * blocks; i++) {
+        uint32_t man = (uint32_t)test_int(r, 1 << 10);
+        if (type == LTX_R4) *p++ = (unsigned char)(test_int(r, 31) - 15);
+        else if (type != LTX_R8) kit_put16(p, (uint32_t)((type == LTX_Q8_X ? 6 : 9) + power) << 10 | man), p += 2;
+    }
+    for (int i = 0; i < 16 && (type == LTX_R8 || type == LTX_R4); i++, p += 4) kit_put32(p, (uint32_t)(118 + power) << 23 | (uint32_t)test_int(r, 1 << 23));
+}
+
 static inline ltx_mat kit_mat(kit_model *k, int type, int rows, int cols, int power, test_rng *r)
 {
     ltx_mat m;
     size_t bytes = ltx_row_bytes(type, cols);
     if (bytes == 0) bytes = ltx_row_bytes(type = LTX_F16, cols); /* no multiple of the block */
-    void *data = test_malloc((size_t)rows * bytes);
-    kit_fill(type, (int64_t)rows * cols, power, r, data);
+    size_t all = ltx_mat_bytes(type, rows, cols);
+    void *data = test_malloc(all);
+    if (all == (size_t)rows * bytes && ltx_mat_bytes(type, 1, cols) == bytes) kit_fill(type, (int64_t)rows * cols, power, r, data);
+    else for (size_t at = 0; at < all; at += 16 * bytes) kit_fill_group(type, cols, power, r, (unsigned char *)data + at);
     k->blocks[k->n_blocks++] = data;
     m.data = data; m.type = type; m.rows = rows; m.cols = cols;
     return m;
@@ -101,6 +118,7 @@ static inline ltx_mat kit_positive(kit_model *k, int cols, test_rng *r)
 
 static inline int kit_type(const kit_shape *sh, int layer, int tensor)
 {
+    if (sh->format == KIT_MIXED_ALL) return kit_formats[(layer * 3 + tensor + 8) % KIT_ALL];
     if (sh->format == KIT_MIXED_K) return kit_formats[(layer * 3 + tensor) % KIT_FORMATS];
     return sh->format == KIT_MIXED ? kit_formats[(layer * 3 + tensor) % KIT_PLAIN] : sh->format;
 }
@@ -497,7 +515,7 @@ static inline void kit_write_head(kit_buffer *b, const ltx_model *m, const char 
 
 static inline size_t kit_mat_bytes(const ltx_mat *w)
 {
-    return (size_t)w->rows * ltx_row_bytes(w->type, w->cols);
+    return ltx_mat_bytes(w->type, w->rows, w->cols);
 }
 
 static inline void kit_pad(kit_buffer *b, uint32_t align)

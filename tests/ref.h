@@ -91,9 +91,20 @@ static inline int ref_is_k(int type)
     return type == LTX_Q4_K || type == LTX_Q5_K || type == LTX_Q6_K;
 }
 
+/* Sixteen rows together; those of which a row has one scale. */
+static inline int ref_is_grouped(int type)
+{
+    return type == LTX_Q8_X || type == LTX_Q4_X || type == LTX_R8 || type == LTX_R4;
+}
+
+static inline int ref_is_row_scaled(int type)
+{
+    return type == LTX_R8 || type == LTX_R4;
+}
+
 static inline int ref_is_quantized(int type)
 {
-    return type == LTX_Q8_0 || type == LTX_Q4_0 || ref_is_k(type);
+    return type == LTX_Q8_0 || type == LTX_Q4_0 || ref_is_k(type) || ref_is_grouped(type);
 }
 
 /* Elements of a block of weights, and of a block of inputs that are quantized for a product with them. */
@@ -249,6 +260,75 @@ static inline void ref_decode_row(int type, const void *data, int n, double *y)
     }
 }
 
+/* ---- formats of ltx.h's own: where things of a row lie, each found by itself. A matrix is a sequence of groups of sixteen rows. ---- */
+
+enum { REF_GROUP = 16 };
+
+static inline int ref_is_4bit(int type)
+{
+    return type == LTX_Q4_X || type == LTX_R4;
+}
+
+static inline size_t ref_group_bytes(int type, int cols)
+{
+    size_t numbers = (size_t)(ref_is_4bit(type) ? cols / 2 : cols), blocks = (size_t)cols / REF_BLOCK;
+    size_t per_row = type == LTX_R8 ? 4 : type == LTX_R4 ? blocks + 4 : 2 * blocks;
+    return REF_GROUP * (numbers + per_row);
+}
+
+static inline size_t ref_mat_bytes(int type, int rows, int cols)
+{
+    if (!ref_is_grouped(type)) return ref_row_bytes(type, cols) * (size_t)rows;
+    return ref_group_bytes(type, cols) * ((size_t)(rows + REF_GROUP - 1) / REF_GROUP);
+}
+
+/* Byte k of the numbers of a row: four bytes of each of the sixteen rows, then the next four of each. */
+static inline size_t ref_place_number(int type, int cols, int row, int k)
+{
+    return ref_group_bytes(type, cols) * (size_t)(row / REF_GROUP) + (size_t)(64 * (k / 4) + 4 * (row % REF_GROUP) + k % 4);
+}
+
+/* After those the scales: of a block a half (Q8_X, Q4_X) or a byte (R4), for all sixteen rows before the next block. */
+static inline size_t ref_place_block(int type, int cols, int row, int block)
+{
+    int size = type == LTX_R4 ? 1 : 2, numbers = ref_is_4bit(type) ? cols / 2 : cols;
+    return ref_group_bytes(type, cols) * (size_t)(row / REF_GROUP) + (size_t)(REF_GROUP * numbers + (block * REF_GROUP + row % REF_GROUP) * size);
+}
+
+/* Last a float per row (R8, R4). */
+static inline size_t ref_place_scale_of_row(int type, int cols, int row)
+{
+    return ref_group_bytes(type, cols) * (size_t)(row / REF_GROUP + 1) - (size_t)(4 * (REF_GROUP - row % REF_GROUP));
+}
+
+static inline int ref_signed(unsigned char b)
+{
+    return b < 128 ? b : b - 256;
+}
+
+/* Element c of a row as an integer: times g in R4. */
+static inline int ref_integer(int type, const unsigned char *data, int cols, int row, int c)
+{
+    int block = c / REF_BLOCK, i = c % REF_BLOCK;
+    if (!ref_is_4bit(type)) return ref_signed(data[ref_place_number(type, cols, row, c)]);
+    int b = data[ref_place_number(type, cols, row, block * 16 + i % 16)], q = (i < 16 ? b % 16 : b / 16) - 8;
+    return type == LTX_R4 ? ref_signed(data[ref_place_block(type, cols, row, block)]) * q : q;
+}
+
+static inline double ref_scale(int type, const unsigned char *data, int cols, int row, int c)
+{
+    const unsigned char *p = data + (ref_is_row_scaled(type) ? ref_place_scale_of_row(type, cols, row) : ref_place_block(type, cols, row, c / REF_BLOCK));
+    return ref_is_row_scaled(type) ? ref_from_bits((uint32_t)ref_u16(p) | (uint32_t)ref_u16(p + 2) << 16) : ref_from_half(ref_u16(p));
+}
+
+/* Row of a matrix of any type. */
+static inline void ref_mat_row(int type, const void *data, int cols, int row, double *y)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    if (!ref_is_grouped(type)) ref_decode_row(type, p + ref_row_bytes(type, cols) * (size_t)row, cols, y);
+    else for (int c = 0; c < cols; c++) y[c] = ref_scale(type, p, cols, row, c) * ref_integer(type, p, cols, row, c);
+}
+
 static inline void ref_put16(unsigned char *p, unsigned v)
 {
     p[0] = (unsigned char)(v & 255u);
@@ -336,23 +416,35 @@ static inline double *ref_new(int n)
     return p;
 }
 
-/* What a quantized product sees of a block of n inputs (32, for K formats 256): a float scale d = max|x| / 127 and integers
-   round(x * (127 / max|x|)), half to even. 127 / max|x| is rounded to float, its product with x is not rounded before it becomes an
+/* What a quantized product sees of a block of n inputs (32, for K formats 256, for R8 and R4 all): a float scale d = max|x| / 127 and integers
+   round(x * (127 / max|x|)), half to even; `top` is 127, or 32512 = 127 * 255 + 127 for 16 bits. 127 / max|x| is rounded to float, its product with x is not rounded before it becomes an
    integer (a product of two floats is exact in double). A maximum so small that 127 / max overflows counts as 0. Returns d. */
-static inline double ref_quantize_block(const double *x, int n, int *q)
+static inline double ref_quantize_top(const double *x, int n, float top, int *q)
 {
     float most = 0.0f;
     for (int i = 0; i < n; i++) most = fmaxf(most, fabsf((float)x[i]));
-    float inverse = most > 0.0f ? 127.0f / most : 0.0f;
+    float inverse = most > 0.0f ? top / most : 0.0f;
     if (isinf(inverse)) inverse = 0.0f;
     for (int i = 0; i < n; i++) q[i] = (int)rint((double)(float)x[i] * (double)inverse);
-    return (double)(most / 127.0f);
+    return (double)(most / top);
 }
 
-/* y[i] = integer * d, in blocks as a matrix of this type wants them. */
-static inline void ref_quantize_inputs(int type, const double *x, int n, double *y)
+static inline double ref_quantize_block(const double *x, int n, int *q)
+{
+    return ref_quantize_top(x, n, 127.0f, q);
+}
+
+/* y[i] = integer * d, in blocks as a matrix of this type wants them. bits: 16 for 16-bit inputs of R8 and R4, else 8. */
+static inline void ref_quantize_inputs(int type, const double *x, int n, int bits, double *y)
 {
     int block = ref_block_of(type), q[REF_SUPER];
+    if (ref_is_row_scaled(type)) {
+        int *all = (int *)test_malloc(sizeof(int) * (size_t)n);
+        double d = ref_quantize_top(x, n, bits == 16 ? 32512.0f : 127.0f, all);
+        for (int i = 0; i < n; i++) y[i] = all[i] * d;
+        free(all);
+        return;
+    }
     for (int b = 0; b < n; b += block) {
         double d = ref_quantize_block(x + b, block, q);
         for (int i = 0; i < block; i++) y[b + i] = q[i] * d;
@@ -381,11 +473,22 @@ static inline double ref_k_product(int type, const unsigned char *row, int cols,
     return sum;
 }
 
+/* A row of R8 or R4 times inputs of 8 or 16 bits: the exact sum of integers, times both scales. */
+static inline double ref_row_product(int type, const unsigned char *data, int cols, int row, const double *x, int bits)
+{
+    int *q = (int *)test_malloc(sizeof(int) * (size_t)cols);
+    int64_t sum = 0;
+    double d = ref_quantize_top(x, cols, bits == 16 ? 32512.0f : 127.0f, q);
+    for (int c = 0; c < cols; c++) sum += (int64_t)ref_integer(type, data, cols, row, c) * q[c];
+    free(q);
+    return (double)sum * ref_scale(type, data, cols, row, 0) * d;
+}
+
 /* y = w x + bias. The sum over blocks of isum * dw * d is the plain sum of decoded weights times decoded inputs; so is that of a K format. */
 static inline void ref_product(const ref_mat *w, const ref_mat *bias, const double *x, int quantize, double *y)
 {
     double *inputs = ref_new(w->cols);
-    if (quantize && ref_is_quantized(w->type)) ref_quantize_inputs(w->type, x, w->cols, inputs);
+    if (quantize && ref_is_quantized(w->type)) ref_quantize_inputs(w->type, x, w->cols, quantize, inputs);
     else memcpy(inputs, x, sizeof(double) * (size_t)w->cols);
     for (int r = 0; r < w->rows; r++) {
         const double *row = w->w + (size_t)r * (size_t)w->cols;
@@ -453,9 +556,7 @@ static inline ref_mat ref_mat_load(const ltx_mat *m)
     ref_mat r = {m->rows, m->cols, m->type, NULL};
     if (!m->data) return r;
     r.w = (double *)test_malloc(sizeof(double) * (size_t)m->rows * (size_t)m->cols);
-    for (int i = 0; i < m->rows; i++)
-        ref_decode_row(m->type, (const unsigned char *)m->data + ref_row_bytes(m->type, m->cols) * (size_t)i, m->cols,
-                       r.w + (size_t)i * (size_t)m->cols);
+    for (int i = 0; i < m->rows; i++) ref_mat_row(m->type, m->data, m->cols, i, r.w + (size_t)i * (size_t)m->cols);
     return r;
 }
 
@@ -563,7 +664,7 @@ static inline void ref_rope(const ref_model *m, double *x, int position)
 enum { REF_KV_EXACT = -1 }; /* for ref_options.kv: not rounded at all */
 
 typedef struct ref_options {
-    int quantize;      /* 1 = inputs of quantized products are quantized, as ltx.h does   */
+    int quantize;      /* inputs of quantized products: 0 = as they are, 1 = quantized as ltx.h does, 16 = with act_bits 16 */
     int kv;            /* ltx_kv or REF_KV_EXACT: how stored keys and values are rounded  */
     int window, sinks; /* 0 = attend to all                                               */
 } ref_options;

@@ -99,9 +99,9 @@ static ltx_result product_block(void *arg, ltx_mem mem)
 
 static void matmul(void)
 {
-    for (int f = 0; f < KIT_FORMATS; f++)
+    for (int f = 0; f < KIT_ALL; f++)
         for (int m = 1; m <= 40; m = m * 3 + 1) {
-            int cols = f < KIT_PLAIN ? 96 : 256;
+            int cols = f < KIT_PLAIN || f >= KIT_FORMATS ? 96 : 256;
             kit_model k;
             test_rng r = {1};
             product p;

@@ -28,11 +28,14 @@ static const tolerance int8_kv_tol = {3e-5, 2e-1, 1e-2};
 /* Steps of int8 are 1/127 of the largest input of a block, at every product. */
 static const tolerance quant_tol = {3e-5, 2.5e-1, 1e-2};
 
+/* Sums are exact and steps of 16 bits are 1/32512 of the largest input: many flip, none counts for much. */
+static const tolerance row_16_tol = {5e-4, 5e-3, 1e-2};
+
 /* ==== models ============================================================================================ */
 
 enum { MAX_LAYERS = 6, MAX_BLOCKS = 18 * MAX_LAYERS + 4, MAX_STEPS = 16 };
 enum { BIASES = 1, QK_NORMS = 2, NO_GATE = 4, TIED = 8, FACTORS = 16, FLOATS_ONLY = 32 };
-enum { MIXED = -1, MIXED_K = -2 }; /* for a format: each tensor another, without or with K formats */
+enum { MIXED = -1, MIXED_K = -2, MIXED_X = -3 }; /* for a format: each tensor another, without or with K formats, or with those of sixteen rows */
 
 typedef struct shape {
     const char *name;
@@ -73,7 +76,8 @@ typedef struct box {
 static int next_format(box *b, int floats_only)
 {
     static const int all[] = {LTX_F32, LTX_F16, LTX_Q8_0, LTX_Q4_0, LTX_Q4_K, LTX_Q5_K, LTX_Q6_K};
-    int f = b->format == MIXED_K ? all[test_int(&b->rng, 7)] : b->format != MIXED ? b->format : formats[test_int(&b->rng, floats_only ? 3 : 5)];
+    static const int with_x[] = {LTX_R8, LTX_Q8_0, LTX_R4, LTX_Q4_X, LTX_F32, LTX_Q8_X};
+    int f = b->format == MIXED_X ? with_x[test_int(&b->rng, 6)] : b->format == MIXED_K ? all[test_int(&b->rng, 7)] : b->format != MIXED ? b->format : formats[test_int(&b->rng, floats_only ? 3 : 5)];
     b->any_quantized |= ref_is_quantized(f);
     return f;
 }
@@ -82,13 +86,16 @@ static int next_format(box *b, int floats_only)
 static ltx_mat new_mat(box *b, int type, int rows, int cols, double base, double scale)
 {
     size_t stride = ref_row_bytes(type, cols);
-    test_block block = test_alloc_at(stride * (size_t)rows, 16, 1 + 2 * (size_t)test_int(&b->rng, 4));
+    test_block block = test_alloc_at(ref_mat_bytes(type, rows, cols), 16, 1 + 2 * (size_t)test_int(&b->rng, 4));
     double *row = ref_new(cols);
+    float *all = (float *)test_malloc(sizeof(float) * (size_t)(rows * cols));
     for (int r = 0; r < rows; r++) {
-        for (int c = 0; c < cols; c++) row[c] = base + scale * test_gauss(&b->rng);
-        ref_encode_row(type, row, cols, block.ptr + stride * (size_t)r);
+        for (int c = 0; c < cols; c++) all[r * cols + c] = (float)(row[c] = base + scale * test_gauss(&b->rng));
+        if (!ref_is_grouped(type)) ref_encode_row(type, row, cols, block.ptr + stride * (size_t)r);
     }
+    if (ref_is_grouped(type)) CHECK_EQ(ltx_mat_encode(type, all, rows, cols, block.ptr), LTX_OK);
     free(row);
+    free(all);
     ltx_mat m = {block.ptr, type, rows, cols};
     b->blocks[b->n_blocks++] = block;
     return m;
@@ -268,8 +275,8 @@ static int pair_open(pair *p, const box *b, const ltx_session_desc *d, int with_
     p->b = b;
     p->plan = d->plan;
     p->policy = d->policy;
-    p->tol = tolerance_of(b, d->kv);
-    ref_options opt = {1, d->kv, d->window, d->sinks};
+    p->tol = d->act_bits == 16 ? row_16_tol : tolerance_of(b, d->kv);
+    ref_options opt = {d->act_bits == 16 ? 16 : 1, d->kv, d->window, d->sinks};
     if (with_ref) p->ref = ref_open(&b->ref, &opt);
     return live_open(&p->l, &b->model, d);
 }
@@ -491,6 +498,35 @@ static void shapes_k(void)
     tally_end();
 }
 
+/* Sixteen rows together, with bytes of activations and, where rows have one scale, with pairs of them. */
+static void shapes_of_x(int act_bits)
+{
+    static const int x[] = {LTX_R8, LTX_R4, LTX_Q8_X, LTX_Q4_X, MIXED_X};
+    tally_start();
+    for (int i = 0; i < (act_bits == 8 ? 5 : 2); i++)
+        for (int n = 0; n < N_SHAPES; n++) {
+            long before = test_now.failures;
+            if (shapes[n].flags & FLOATS_ONLY) continue;
+            box *b = new_box(&shapes[n], x[i], 1030 + (uint64_t)(i * N_SHAPES + n));
+            ltx_session_desc d = new_desc(LTX_KV_F32);
+            d.act_bits = act_bits;
+            check_script(b, &d, &short_script);
+            free_box(b);
+            name_failure(before, shapes[n].name, x[i], "");
+        }
+    tally_end();
+}
+
+static void shapes_x(void)
+{
+    shapes_of_x(8);
+}
+
+static void shapes_x_16_bits(void)
+{
+    shapes_of_x(16);
+}
+
 static void shapes_mixed(void)
 {
     shapes_of_format(MIXED);
@@ -675,7 +711,7 @@ static const char *const fill_names[] = {"project", "defer", "none"};
 static double rehearse(const box *b, const ltx_session_desc *d, const script *sc, double *measures, int *count, int *exits)
 {
     test_rng r = {777}; /* the tokens of script_run */
-    ref_options opt = {1, d->kv, d->window, d->sinks};
+    ref_options opt = {d->act_bits == 16 ? 16 : 1, d->kv, d->window, d->sinks};
     ref_state *s = ref_open(&b->ref, &opt);
     double nearest = 1e30, *logits = ref_new(b->model.vocab);
     *count = *exits = 0;
@@ -1403,6 +1439,8 @@ int main(void)
     TEST(shapes_q8_0);
     TEST(shapes_q4_0);
     TEST(shapes_k);
+    TEST(shapes_x);
+    TEST(shapes_x_16_bits);
     TEST(shapes_mixed);
     TEST(kv_formats);
     TEST(plan_helpers);

@@ -846,7 +846,7 @@ static double matmul_error(const ltx_mat *raw, const ref_mat *w, const float *x,
     double worst_error = 0.0, *inputs = ref_new(w->cols);
     for (int i = 0; i < m; i++) {
         double *wide = widen(x + (size_t)i * (size_t)w->cols, w->cols);
-        if (ref_is_quantized(w->type)) ref_quantize_inputs(w->type, wide, w->cols, inputs);
+        if (ref_is_quantized(w->type)) ref_quantize_inputs(w->type, wide, w->cols, 8, inputs);
         else memcpy(inputs, wide, sizeof(double) * (size_t)w->cols);
         for (int r = 0; r < w->rows; r++) {
             double sum = 0.0, sizes = 1e-30;
@@ -1113,6 +1113,310 @@ static void matmul_every_format(void)
     free(y);
 }
 
+/* ==== formats of our own ================================================================================ */
+
+static const int x_formats[] = {LTX_Q8_X, LTX_Q4_X, LTX_R8, LTX_R4};
+static const int x_rows[] = {5, 16, 17, 40}, x_cols[] = {32, 96, 512};
+
+/* x [rows][cols] into a block of exactly the promised bytes at an odd address. */
+static test_block x_encode(int type, const float *x, int rows, int cols)
+{
+    size_t bytes = ref_mat_bytes(type, rows, cols);
+    CHECK_EQ(ltx_mat_bytes(type, rows, cols), bytes);
+    test_block in = test_alloc_at(sizeof(float) * (size_t)(rows * cols), 16, 4), out = test_alloc_at(bytes, 64, 1);
+    memcpy(in.ptr, x, in.size);
+    CHECK_EQ(ltx_mat_encode(type, (const float *)(const void *)in.ptr, rows, cols, out.ptr), LTX_OK);
+    test_free(&in);
+    return out;
+}
+
+/* Rows of any bytes as the reference reads them. R4's s has 16 bits here, so that s g q is exact. */
+static void x_decode(void)
+{
+    test_rng r = {511};
+    double want[512];
+    for (int f = 0; f < 4; f++)
+        for (int n = 0; n < 12; n++) {
+            int type = x_formats[f], rows = x_rows[n % 4], cols = x_cols[n / 4];
+            test_block data = test_alloc_at(ref_mat_bytes(type, rows, cols), 64, 1);
+            ltx_mat w = {data.ptr, type, rows, cols};
+            for (size_t i = 0; i < data.size; i++) data.ptr[i] = (unsigned char)test_int(&r, 256);
+            for (int i = 0; i < (rows + 15) / 16 * 16 && ref_is_row_scaled(type); i++) {
+                unsigned char *p = data.ptr + ref_place_scale_of_row(type, cols, i);
+                ref_put16(p, (unsigned)(type == LTX_R4 ? test_int(&r, 256) << 8 : test_int(&r, 65536)));
+                ref_put16(p + 2, (unsigned)(test_int(&r, 2) << 15 | (100 + test_int(&r, 50)) << 7 | test_int(&r, 128)));
+            }
+            for (int row = 0; row < rows; row++) {
+                test_block out = test_alloc_at(sizeof(float) * (size_t)cols, 16, 4);
+                const float *y = (const float *)(const void *)out.ptr;
+                CHECK_EQ(ltx_mat_row(&w, row, (float *)(void *)out.ptr), LTX_OK);
+                ref_mat_row(type, data.ptr, cols, row, want);
+                for (int c = 0; c < cols; c++) CHECK(isnan(want[c]) ? isnan(y[c]) : y[c] == (float)want[c]);
+                test_free(&out);
+            }
+            CHECK_EQ(ltx_mat_row(&w, rows, NULL), LTX_E_ARG);
+            CHECK_EQ(ltx_mat_row(&w, -1, (float *)(void *)want), LTX_E_ARG);
+            test_free(&data);
+        }
+}
+
+/* Q8_X and Q4_X are the bytes of Q8_0 and Q4_0, and products with them have the same bits. Lanes that no row fills are zeros. */
+static void x_same_numbers(void)
+{
+    enum { M = 5 };
+    test_rng r = {521};
+    for (int f = 0; f < 2; f++)
+        for (int n = 0; n < 12; n++) {
+            int type = x_formats[f], plain = f == 0 ? LTX_Q8_0 : LTX_Q4_0, rows = x_rows[n % 4], cols = x_cols[n / 4], numbers = f == 0 ? 32 : 16;
+            size_t row_bytes = ref_row_bytes(plain, cols);
+            float *x = new_floats(rows * cols), *in = new_floats(M * cols), *a = new_floats(M * rows), *b = new_floats(M * rows);
+            fill_gauss(&r, x, rows * cols, 0.1);
+            fill_gauss(&r, in, M * cols, 1.0);
+            test_block grouped = x_encode(type, x, rows, cols), apart = x_encode(plain, x, rows, cols);
+            for (int row = 0; row < (rows + 15) / 16 * 16; row++)
+                for (int k = 0; k < cols / 32 * numbers; k++) {
+                    const unsigned char *block = apart.ptr + row_bytes * (size_t)(row < rows ? row : 0) + k / numbers * (numbers + 2);
+                    size_t scale = ref_place_block(type, cols, row, k / numbers);
+                    CHECK_EQ(grouped.ptr[ref_place_number(type, cols, row, k)], row < rows ? block[2 + k % numbers] : 0);
+                    CHECK_EQ(ref_u16(grouped.ptr + scale), row < rows ? ref_u16(block) : 0u);
+                }
+            ltx_mat wa = {grouped.ptr, type, rows, cols}, wb = {apart.ptr, plain, rows, cols};
+            for (int isa = 1; isa < LTX_ISA_COUNT; isa++) {
+                if (!has_isa(isa)) continue;
+                for (int m = 1; m <= M; m++) {
+                    run_matmul(isa, &wa, in, m, a);
+                    run_matmul(isa, &wb, in, m, b);
+                    CHECK(memcmp(a, b, sizeof(float) * (size_t)(m * rows)) == 0);
+                }
+            }
+            free(x); free(in); free(a); free(b);
+            test_free(&grouped);
+            test_free(&apart);
+        }
+}
+
+/* Rows of kind 0 around zero, 1 with some large ones, 2 blocks of different sizes, 3 one huge number, 4 zeros. */
+static void row_numbers(test_rng *r, int kind, double scale, float *x, int n)
+{
+    int at = test_int(r, n);
+    for (int i = 0; i < n; i++) {
+        double v = test_gauss(r);
+        x[i] = (float)(kind == 4 ? 0.0 : scale * (kind == 1 ? v * v * v : kind == 2 ? ldexp(v, -(i / 32 % 6)) : kind == 3 && i == at ? 1e4 : v));
+    }
+}
+
+/* R8: s is max / 127, and nothing is further off than half of it. R4: no number beyond 120 steps of s, and each block no worse than if its largest had
+   become -8 steps as nearly as s allows; over all, blocks that are not small beside their row are as good as in Q4_0. */
+static void r_errors(void)
+{
+    enum { ROWS = 21, COLS = 288 };
+    test_rng r = {531};
+    float x[ROWS * COLS], y[COLS], q40[COLS];
+    unsigned char block[COLS / 32 * 18];
+    double sums[2] = {0.0, 0.0};
+    for (int round = 0; round < 20; round++) {
+        for (int row = 0; row < ROWS; row++) row_numbers(&r, row % 5, ldexp(1.0, (row + 7 * round) % 14 - 10), x + row * COLS, COLS);
+        test_block eight = x_encode(LTX_R8, x, ROWS, COLS), four = x_encode(LTX_R4, x, ROWS, COLS);
+        ltx_mat w8 = {eight.ptr, LTX_R8, ROWS, COLS}, w4 = {four.ptr, LTX_R4, ROWS, COLS};
+        for (int row = 0; row < ROWS; row++) {
+            double *wide = widen(x + row * COLS, COLS), most = fabs(ref_largest(wide, COLS)), s = ref_scale(LTX_R8, eight.ptr, COLS, row, 0);
+            CHECK(s == (double)((float)most / 127.0f));
+            CHECK_EQ(ltx_mat_row(&w8, row, y), LTX_OK);
+            for (int c = 0; c < COLS; c++) {
+                CHECK_NEAR((double)y[c], wide[c], s * 0.50001);
+                CHECK(abs(ref_integer(LTX_R8, eight.ptr, COLS, row, c)) <= 127);
+            }
+            s = ref_scale(LTX_R4, four.ptr, COLS, row, 0);
+            CHECK(s <= most / 120.0 * 1.000001 && s >= most / 120.0 * 0.9999);
+            CHECK_EQ(ltx_mat_row(&w4, row, y), LTX_OK);
+            CHECK_EQ(ltx_quantize(LTX_Q4_0, x + row * COLS, COLS, block), LTX_OK);
+            CHECK_EQ(ltx_dequantize(LTX_Q4_0, block, COLS, q40), LTX_OK);
+            for (int b = 0; b < COLS; b += 32) {
+                double large = ref_largest(wide + b, 32), step = s > 0.0 ? s * rint(-large / (8.0 * s)) : 0.0, bound = 0.0;
+                for (int c = b; c < b + 32; c++) {
+                    double q = step != 0.0 ? fmin(fmax(rint(wide[c] / step), -8.0), 7.0) : 0.0;
+                    bound += (wide[c] - q * step) * (wide[c] - q * step);
+                    CHECK(abs(ref_integer(LTX_R4, four.ptr, COLS, row, c)) <= 120);
+                }
+                CHECK(squared_error(x + row * COLS + b, y + b, 32) <= bound * 1.0001);
+                if (fabs(large) < most / 2.0 || most == 0.0) continue;
+                sums[0] += squared_error(x + row * COLS + b, y + b, 32) / (most * most);
+                sums[1] += squared_error(x + row * COLS + b, q40 + b, 32) / (most * most);
+            }
+            for (int c = 0; c < COLS && most == 0.0; c++) CHECK(y[c] == 0.0f);
+            free(wide);
+        }
+        test_free(&eight);
+        test_free(&four);
+    }
+    printf("R4: squared error %.3f of that of Q4_0\n", sums[0] / sums[1]);
+    CHECK(sums[0] <= sums[1]);
+}
+
+/* Numbers that are none spoil their row, visibly, and no other; from denormals to the largest float there is no harm. */
+static void r_extremes(void)
+{
+    enum { ROWS = 18, COLS = 96 };
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    test_rng r = {541};
+    float x[ROWS * COLS], y[COLS];
+    for (int f = 2; f < 4; f++) {
+        int type = x_formats[f];
+        for (int at = 0; at < 8; at++) {
+            fill_gauss(&r, x, ROWS * COLS, 0.1);
+            x[(at * 2 + 2) * COLS + test_int(&r, COLS)] = bad[at % 4];
+            for (int c = 0; c < COLS; c++) x[COLS + c] = bad[at % 4];
+            test_block data = x_encode(type, x, ROWS, COLS);
+            ltx_mat w = {data.ptr, type, ROWS, COLS};
+            float in[COLS], out[ROWS];
+            fill_gauss(&r, in, COLS, 1.0);
+            for (int row = 0; row < ROWS; row++) {
+                CHECK_EQ(ltx_mat_row(&w, row, y), LTX_OK);
+                for (int c = 0; c < COLS; c++) CHECK(row == 1 || row == at * 2 + 2 ? isnan(y[c]) : fabsf(y[c] - x[row * COLS + c]) < 0.1f);
+            }
+            for (int isa = 1; isa < LTX_ISA_COUNT; isa++) {
+                if (!has_isa(isa)) continue;
+                run_matmul(isa, &w, in, 1, out);
+                for (int row = 0; row < ROWS; row++) CHECK((row == 1 || row == at * 2 + 2) == (isnan(out[row]) != 0));
+            }
+            test_free(&data);
+        }
+        for (int e = -149; e <= 127; e++) {
+            for (int i = 0; i < ROWS * COLS; i++) x[i] = (float)ldexp(test_int(&r, 9) - 4.0, e > 125 ? 125 : e);
+            for (int c = 0; c < COLS; c++) x[c] = e > 126 && c % 2 ? -FLT_MAX / 2.0f : (float)ldexp(1.0, e);
+            test_block data = x_encode(type, x, ROWS, COLS);
+            ltx_mat w = {data.ptr, type, ROWS, COLS};
+            for (int row = 0; row < ROWS; row++) {
+                float most = 0.0f;
+                for (int c = 0; c < COLS; c++) most = fmaxf(most, fabsf(x[row * COLS + c]));
+                CHECK_EQ(ltx_mat_row(&w, row, y), LTX_OK);
+                for (int c = 0; c < COLS; c++) {
+                    double room = type == LTX_R8 ? (double)most / 254.0 : (double)most / 7.9;
+                    CHECK_NEAR((double)y[c], (double)x[row * COLS + c], fmax(room * 1.0001, 1.5e-36)); /* smaller ones may become zeros */
+                }
+            }
+            test_free(&data);
+        }
+    }
+}
+
+/* Products with 8 and 16 bits of activations, all sets and batches: near to the exact sum times both scales, and with 16 bits near to inputs that are
+   not quantized at all. A row with an outlier: 16 bits keep what 8 lose. */
+static void matmul_rows(void)
+{
+    enum { M = 9, ROWS = 40, COLS = 512 };
+    static const int rows[] = {1, 5, 16, 17, 40}, cols[] = {32, 96, 512};
+    test_rng r = {551};
+    float v[ROWS * COLS], x[M * COLS], first[M * ROWS], y[M * ROWS];
+    for (int n = 0; n < 60; n++) {
+        int type = n % 2 ? LTX_R8 : LTX_R4, bits = n / 2 % 2 ? 16 : 8, nr = rows[n / 4 % 5], nc = cols[n / 20];
+        double off = 0.0, lost = 0.0, want[ROWS], *exact = ref_new(nr);
+        fill_gauss(&r, v, nr * nc, 0.1);
+        fill_gauss(&r, x, M * nc, 1.0);
+        x[2 * nc + 7] = 1000.0f; /* an outlier */
+        for (int i = 0; i < nc; i++) x[nc + i] = 0.0f;
+        test_block data = x_encode(type, v, nr, nc);
+        ltx_mat w = {data.ptr, type, nr, nc};
+        ref_mat ref = ref_mat_load(&w);
+        product(LTX_ISA_SCALAR, &w, x, M, bits / 8, first);
+        for (int m = 0; m < M; m++) {
+            double *wide = widen(x + m * nc, nc);
+            ref_product(&ref, NULL, wide, 0, exact);
+            for (int i = 0; i < nr; i++) {
+                double sizes = 1e-30;
+                for (int c = 0; c < nc; c++) sizes += fabs(ref.w[i * nc + c] * wide[c]);
+                want[i] = ref_row_product(type, data.ptr, nc, i, wide, bits);
+                off = fmax(off, fabs((double)first[m * nr + i] - want[i]) / (fabs(want[i]) + (bits == 16 ? sizes / 255.0 : 0.0) + 1e-30));
+                if (m != 2) lost = fmax(lost, fabs((double)first[m * nr + i] - exact[i]) / sizes);
+            }
+            free(wide);
+        }
+        CHECK(off <= 2.5e-7); /* four roundings of 2^-24 */
+        CHECK(lost <= (bits == 16 ? 2e-4 : 3e-2));
+        for (int isa = 1; isa < LTX_ISA_COUNT; isa++)
+            for (int m = 1; m <= M && has_isa(isa); m++) {
+                product(isa, &w, x, m, bits / 8, y);
+                CHECK(memcmp(first, y, sizeof(float) * (size_t)(m * nr)) == 0);
+                if (bits == 16) continue;
+                run_matmul(isa, &w, x, m, y);
+                CHECK(memcmp(first, y, sizeof(float) * (size_t)(m * nr)) == 0);
+            }
+        free(ref.w);
+        free(exact);
+        test_free(&data);
+    }
+}
+
+/* s = 1, and inputs that are integers up to 127 or 32512, the largest of each row: all is a whole number below 2^24 and the result exact. Any
+   bytes as numbers; g as encoders write it. */
+static void matmul_rows_exact(void)
+{
+    enum { ROWS = 21, COLS = 160, M = 3 };
+    test_rng r = {561};
+    float x[M * COLS], y[M * ROWS];
+    for (int n = 0; n < 40; n++) {
+        int type = n % 2 ? LTX_R8 : LTX_R4, bits = n / 2 % 2 ? 16 : 8;
+        test_block data = test_alloc_at(ref_mat_bytes(type, ROWS, COLS), 64, 3);
+        ltx_mat w = {data.ptr, type, ROWS, COLS};
+        for (size_t i = 0; i < data.size; i++) data.ptr[i] = (unsigned char)test_int(&r, 256);
+        for (int row = 0; row < (ROWS + 15) / 16 * 16; row++) {
+            ref_put16(data.ptr + ref_place_scale_of_row(type, COLS, row), 0);
+            ref_put16(data.ptr + ref_place_scale_of_row(type, COLS, row) + 2, 0x3f80);
+            for (int b = 0; b < COLS / 32 && type == LTX_R4; b++) data.ptr[ref_place_block(type, COLS, row, b)] = (unsigned char)(test_int(&r, 31) - 15);
+        }
+        for (int i = 0; i < M * COLS; i++) x[i] = (float)(i % COLS == 71 ? (bits == 16 ? -32512 : 127) : test_int(&r, bits == 16 ? 1001 : 101) - (bits == 16 ? 500 : 50));
+        for (int isa = 1; isa < LTX_ISA_COUNT; isa++) {
+            if (!has_isa(isa)) continue;
+            product(isa, &w, x, M, bits / 8, y);
+            for (int i = 0; i < M; i++)
+                for (int row = 0; row < ROWS; row++) {
+                    double want = 0.0;
+                    for (int c = 0; c < COLS; c++) want += ref_integer(type, data.ptr, COLS, row, c) * (double)x[i * COLS + c];
+                    CHECK(fabs(want) < 16777216.0);
+                    CHECK((double)y[i * ROWS + row] == want);
+                }
+        }
+        test_free(&data);
+    }
+}
+
+/* The widest rows: every sum of 131072 products of -128 and 127 fits. Wider ones, and widths that are no blocks, are refused. */
+static void x_limits(void)
+{
+    enum { COLS = 131072 };
+    float *x = new_floats(COLS + 32), y[1], want;
+    for (int c = 0; c < COLS + 32; c++) x[c] = 1.0f;
+    test_block data = x_encode(LTX_R8, x, 1, COLS);
+    memset(data.ptr, 0x80, 16 * (size_t)COLS);
+    ltx_mat w = {data.ptr, LTX_R8, 1, COLS};
+    want = (float)(-128.0 * 127.0 * COLS);
+    want = want * (1.0f / 127.0f) * (1.0f / 127.0f);
+    for (int isa = 1; isa < LTX_ISA_COUNT; isa++)
+        for (int planes = 1; planes <= 2 && has_isa(isa); planes++) {
+            product(isa, &w, x, 1, planes, y);
+            CHECK_NEAR((double)y[0], (double)want, 1e-2);
+        }
+    test_free(&data);
+    for (int f = 0; f < 4; f++) {
+        unsigned char out[64] = {0};
+        CHECK_EQ(ltx_row_bytes(x_formats[f], 33), 0);
+        CHECK_EQ(ltx_mat_bytes(x_formats[f], 16, 48), 0);
+        CHECK_EQ(ltx_mat_bytes(x_formats[f], -1, 32), 0);
+        CHECK_EQ(ltx_mat_encode(x_formats[f], x, 1, 40, out), LTX_E_ARG);
+        CHECK_EQ(ltx_mat_encode(x_formats[f], x, 0, 32, out), LTX_E_ARG);
+        CHECK_EQ(ltx_quantize(x_formats[f], x, 32, out), LTX_E_ARG); /* a row alone has no place */
+        CHECK_EQ(ltx_dequantize(x_formats[f], out, 32, x), LTX_E_ARG);
+        if (f > 1) CHECK_EQ(ltx_mat_encode(x_formats[f], x, 1, COLS + 32, out), LTX_E_ARG);
+        for (int i = 0; i < 64; i++) CHECK_EQ(out[i], 0);
+    }
+    CHECK_EQ(ltx_mat_bytes(LTX_Q8_X, 17, 64), 2 * 16 * 68);
+    CHECK_EQ(ltx_mat_bytes(LTX_Q4_X, 16, 64), 16 * 36);
+    CHECK_EQ(ltx_mat_bytes(LTX_R8, 1, 64), 16 * 68);
+    CHECK_EQ(ltx_mat_bytes(LTX_R4, 33, 64), 3 * 16 * 38);
+    CHECK(strcmp(ltx_type_name(LTX_Q8_X), "Q8_X") == 0 && strcmp(ltx_type_name(LTX_R4), "R4") == 0);
+    free(x);
+}
+
 static void matmul_refuses(void)
 {
     test_rng r = {91};
@@ -1350,6 +1654,13 @@ int main(void)
     TEST(matmul_k_exact);
     TEST(fused_multiply_add);
     TEST(matmul_every_format);
+    TEST(x_decode);
+    TEST(x_same_numbers);
+    TEST(r_errors);
+    TEST(r_extremes);
+    TEST(matmul_rows);
+    TEST(matmul_rows_exact);
+    TEST(x_limits);
     TEST(matmul_tiny_inputs);
     TEST(matmul_refuses);
     TEST(probabilities);
