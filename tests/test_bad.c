@@ -221,7 +221,8 @@ static void bad_descriptors(void)
         BAD("guard", guard_head, 1), BAD("guard", guard_tail, -1), BAD("ctx", ctx, -1), BAD("ctx", ctx, LTX_MAX_TOKENS + 1), BAD("rows", rows, -1),
         BAD("rows", rows, 65537), BAD("logits_rows", logits_rows, -1), BAD("logits_rows", logits_rows, ROWS + 1), BAD("kv", kv, -1), BAD("kv", kv, 4),
         BAD("window", window, -1), BAD("window", window, LTX_MAX_TOKENS + 1), BAD("sinks", sinks, -1), BAD("sinks", sinks, 2), BAD("draft_max", draft_max, -1),
-        BAD("draft_max", draft_max, ROWS), BAD("draft_max", draft_max, 100), BAD("threads", threads, -1), BAD("threads", threads, 1025), BAD("isa", isa, -1),
+        BAD("draft_max", draft_max, ROWS), BAD("draft_max", draft_max, 100), BAD("act_bits", act_bits, -8), BAD("act_bits", act_bits, 1), BAD("act_bits", act_bits, 7),
+        BAD("act_bits", act_bits, 12), BAD("act_bits", act_bits, 17), BAD("act_bits", act_bits, 24), BAD("act_bits", act_bits, 32), BAD("threads", threads, -1), BAD("threads", threads, 1025), BAD("isa", isa, -1),
         BAD("isa", isa, LTX_ISA_COUNT), BAD("plan.fill", plan.fill, -1), BAD("plan.fill", plan.fill, 3), BAD("policy", policy.rule, -1),
         BAD("policy", policy.rule, LTX_EXIT_ASK), BAD("policy", policy.rule, LTX_EXIT_ASK + 1), BAD("policy", policy.threshold, 0x7fc00000),
         BAD("draft.exit", draft.exit, -1), BAD("draft.exit", draft.exit, 5), BAD("draft.length", draft.exit, 2), BAD("draft.last", draft.last, 1)};
@@ -429,6 +430,23 @@ static void bad_tensors(void)
         check_fails(&k->m, LTX_E_MODEL, "q_norm", 1);
         memset(&k->layers[1].q_norm, 0, sizeof k->layers[1].q_norm);
     }
+    for (int f = KIT_FORMATS; f < KIT_ALL; f++) { /* at most 131072 columns where a row has one scale */
+        int one_scale = kit_formats[f] == LTX_R8 || kit_formats[f] == LTX_R4;
+        ltx_layer save = k->layers[1];
+        k->layers[1].w_up.rows = k->layers[1].w_gate.rows = k->layers[1].w_down.cols = 131072;
+        k->layers[1].w_down.type = kit_formats[f];
+        CHECK_EQ(ltx_model_check(&k->m, NULL), LTX_OK);
+        k->layers[1].w_up.rows = k->layers[1].w_gate.rows = k->layers[1].w_down.cols = 131072 + 32;
+        if (!one_scale) CHECK_EQ(ltx_model_check(&k->m, NULL), LTX_OK);
+        else {
+            check_fails(&k->m, LTX_E_MODEL, "w_down", 1);
+            expect_numbers(131072, 131072 + 32);
+        }
+        k->layers[1].w_up.rows = k->layers[1].w_gate.rows = k->layers[1].w_down.cols = 48;
+        check_fails(&k->m, LTX_E_MODEL, "w_down", 1);
+        expect_numbers(32, 48);
+        k->layers[1] = save;
+    }
     k->layers[1].wq.type = 10; /* Q2_K */
     check_fails(&k->m, LTX_E_ABSENT, "wq", 1);
     kit_free(k);
@@ -495,11 +513,24 @@ static void bad_dimensions(void)
 
 /* ==== not a number ====================================================================================== */
 
+/* Where a tensor's first element, or a scale of row 0, is a float or a half. */
+static size_t nan_place(const ltx_mat *w)
+{
+    size_t n = (size_t)w->cols * 16;
+    switch (w->type) {
+    case LTX_Q6_K: return 208;
+    case LTX_Q8_X: case LTX_R8: return n;
+    case LTX_Q4_X: return n / 2;
+    case LTX_R4: return n / 2 + n / 32;
+    default: return 0;
+    }
+}
+
 /* A NaN in each tensor comes out as LTX_E_NAN. Token 0 is used, so row 0 of the embedding is read. */
 static void nan_weights(void)
 {
     static const int32_t tokens[5] = {3, 0, 1, 2, 4};
-    for (int f = 0; f < KIT_FORMATS; f++)
+    for (int f = 0; f < KIT_ALL; f++)
         for (int kv = LTX_KV_F32; kv <= LTX_KV_I8; kv++) {
             kit_shape sh = f < KIT_PLAIN ? all_fields : kit_wide;
             kit_tensor list[KIT_BLOCKS];
@@ -509,10 +540,10 @@ static void nan_weights(void)
             int n = kit_list(k, list);
             for (int i = 0; i < n; i++) {
                 ltx_session_desc d = base_desc();
-                unsigned char *p = (unsigned char *)(uintptr_t)list[i].w.data + (list[i].w.type == LTX_Q6_K ? 208 : 0), save[4];
+                unsigned char *p = (unsigned char *)(uintptr_t)list[i].w.data + nan_place(&list[i].w), save[4];
                 const float *logits = NULL;
                 memcpy(save, p, 4);
-                if (list[i].w.type == LTX_F32) kit_put32(p, 0x7fc00000u);
+                if (list[i].w.type == LTX_F32 || list[i].w.type == LTX_R8 || list[i].w.type == LTX_R4) kit_put32(p, 0x7fc00000u);
                 else kit_put16(p, list[i].w.type == LTX_BF16 ? 0x7fc0u : 0x7e00u);
                 d.kv = kv;
                 kit_session s = kit_open(&k->m, &d);

@@ -196,9 +196,9 @@ static uint64_t direct_hash(const ltx_model *m)
 }
 
 /* Tensors in K formats, alone and beside others: sizes in the directory, views in the model, the same logits; and they end where they end. */
-static void k_formats(void)
+static void other_formats(int first, int last, int mixed)
 {
-    for (int f = KIT_PLAIN; f <= KIT_FORMATS; f++) {
+    for (int f = first; f <= last; f++) {
         kit_shape sh = kit_wide;
         kit_tensor list[KIT_BLOCKS];
         ltx_gguf g;
@@ -206,7 +206,7 @@ static void k_formats(void)
         uint64_t cursor = 0, hash = 0;
         ltx_need need;
         int n = 0;
-        sh.format = f < KIT_FORMATS ? kit_formats[f] : KIT_MIXED_K;
+        sh.format = f < last ? kit_formats[f] : mixed;
         sh.layers = 2; sh.rope_pairs = LTX_ROPE_INTERLEAVED;
         kit_model *k = kit_make(&sh, 9);
         kit_buffer b = kit_gguf(k, "llama", NULL, 32, NULL);
@@ -229,6 +229,16 @@ static void k_formats(void)
         free(b.p);
         kit_free(k);
     }
+}
+
+static void k_formats(void)
+{
+    other_formats(KIT_PLAIN, KIT_FORMATS, KIT_MIXED_K);
+}
+
+static void x_formats(void)
+{
+    other_formats(KIT_FORMATS, KIT_ALL, KIT_MIXED_ALL);
 }
 
 /* ==== damaged images ==================================================================================== */
@@ -799,7 +809,7 @@ int main(void)
     TEST(shipped);
     TEST(shared);
     TEST(walking);
-    TEST(odd_address); TEST(k_formats);
+    TEST(odd_address); TEST(k_formats); TEST(x_formats);
     TEST(every_truncation);
     TEST(every_byte_flipped);
     TEST(hostile_values);
