@@ -147,6 +147,46 @@ static void same(const char *file_a, const char *file_b, double limit, int keys)
     free((void *)(uintptr_t)b.image.ptr);
 }
 
+static void put_le(FILE *f, uint64_t v, int n)
+{
+    while (n-- > 0) { CHECK(fputc((int)(v & 255), f) >= 0); v >>= 8; }
+}
+
+/* A GGUF of one tensor: two rows. */
+static void make_long(const char *to, unsigned long cols)
+{
+    static const char name[] = "blk.0.ffn_down.weight";
+    unsigned long i;
+    FILE *f = fopen(to, "wb");
+    CHECK(f && fwrite("GGUF", 1, 4, f) == 4);
+    put_le(f, 3, 4); put_le(f, 1, 8); put_le(f, 0, 8); put_le(f, sizeof name - 1, 8);
+    CHECK(fwrite(name, 1, sizeof name - 1, f) == sizeof name - 1);
+    put_le(f, 2, 4); put_le(f, cols, 8); put_le(f, 2, 8); put_le(f, LTX_F32, 4); put_le(f, 0, 8);
+    while (ftell(f) % 32) put_le(f, 0, 1);
+    for (i = 0; i < 2 * cols; i++) put_le(f, 0x3f800000u + (uint32_t)i % 97, 4);
+    CHECK(fclose(f) == 0);
+}
+
+/* Any numbers in the blocks of Q8_0 and Q4_0, also those that no encoder of ours writes; halves as they are. */
+static void scramble(const char *in, const char *out)
+{
+    ltx_gguf g;
+    ltx_gguf_tensor t;
+    ltx_blob b = read_file(in);
+    unsigned char *p = (unsigned char *)(uintptr_t)b.ptr;
+    uint64_t at = 0, i, block;
+    FILE *f = fopen(out, "wb");
+    CHECK(f && !ltx_gguf_open(b, NULL, &g));
+    while (ltx_gguf_next_tensor(&g, &at, &t) == LTX_OK) {
+        block = ltx_row_bytes((int32_t)t.type, 32);
+        if (t.type != LTX_Q8_0 && t.type != LTX_Q4_0) continue;
+        for (i = 0; i < t.bytes; i++)
+            if (i % block >= 2) p[t.offset + i] = (unsigned char)(i * 2654435761u >> 13);
+    }
+    CHECK(fwrite(p, 1, b.size, f) == b.size && fclose(f) == 0);
+    free(p);
+}
+
 static void *block(ltx_need need, ltx_mem *mem)
 {
     char *p = (char *)malloc(need.size + need.align + 1);
@@ -328,6 +368,8 @@ int main(int argc, char **argv)
     else if (strcmp(argv[1], "model") == 0) model(argv[2], argv[3]);
     else if (strcmp(argv[1], "hf") == 0 && argc > 5) make_hf(argv[2], argv[3], argv[4], atoi(argv[5]));
     else if (strcmp(argv[1], "bias") == 0) check_bias(argv[2]);
+    else if (strcmp(argv[1], "long") == 0 && argc > 3) make_long(argv[2], strtoul(argv[3], NULL, 10));
+    else if (strcmp(argv[1], "scramble") == 0 && argc > 3) scramble(argv[2], argv[3]);
     else if (strcmp(argv[1], "wide") == 0 && argc > 4) make_wide(argv[2], atoi(argv[3]), atoi(argv[4]));
     else if (strcmp(argv[1], "damage") == 0 && argc > 4) damage(argv[2], argv[3], strtoul(argv[4], NULL, 10));
     else return 2;
@@ -482,6 +524,58 @@ t 0 "C arrays, K formats" $c --tokenizer bytes --type q4_k_m --c-array tiny odd.
 t 0 "C arrays, K formats: the same as GGUF" $c --tokenizer bytes --type q4_k_m odd.bin tiny.gguf
 t 0 "C arrays, K formats in C99" $CC -std=c99 -O0 $warn $sanitize -DWITH_IMPLEMENTATION -I"$root" -I. -o array array.c -lm
 t 0 "C arrays, K formats equal the GGUF" ./array tiny.gguf
+rm -f y.gguf
+
+# sixteen rows together: formats of ltx.h's own
+for type in q8_x:0.06 q4_x:0.6 r8:0.06 r4:0.6; do
+    t 0 "wide ${type%:*}" $c --type "${type%:*}" --type-layers 1=f16 --tokenizer bytes wide.bin wide.${type%:*}.gguf
+    t 0 "wide ${type%:*} is near" $k near wide.${type%:*}.gguf wide.gguf "${type#*:}"
+    t 0 "wide ${type%:*} opens" $k model wide.${type%:*}.gguf 0
+    t 0 "wide ${type%:*} copied" $c wide.${type%:*}.gguf copy.gguf
+    t 0 "the same bytes, ${type%:*}" cmp wide.${type%:*}.gguf copy.gguf
+    t 0 "wide ${type%:*} read" $c --type f32 wide.${type%:*}.gguf copy.gguf
+    t 0 "wide ${type%:*} read: the same numbers" $k near copy.gguf wide.${type%:*}.gguf 0
+done
+for type in q8 q4; do # 300 rows of embedding: the last sixteen are not full
+    t 0 "wide ${type}_0" $c --type ${type}_0 --tokenizer bytes wide.bin 0.gguf
+    t 0 "wide ${type}_x" $c --type ${type}_x --tokenizer bytes wide.bin x.gguf
+    t 0 "${type}_0 to ${type}_x" $c --type ${type}_x 0.gguf copy.gguf
+    t 0 "${type}_0 to ${type}_x: as if converted at once" cmp copy.gguf x.gguf
+    t 0 "${type}_x back to ${type}_0" $c --type ${type}_0 x.gguf copy.gguf
+    t 0 "${type}_x back to ${type}_0: the same bytes" cmp copy.gguf 0.gguf
+    t 0 "any ${type}_0" $k scramble 0.gguf any.gguf
+    t 0 "any ${type}_0 to ${type}_x" $c --type ${type}_x any.gguf x.gguf
+    t 0 "any ${type}_0 to ${type}_x: the same numbers" $k near x.gguf any.gguf 0
+    t 0 "any ${type}_x back to ${type}_0" $c --type ${type}_0 x.gguf copy.gguf
+    t 0 "any ${type}_x back to ${type}_0: the same bytes" cmp copy.gguf any.gguf
+done
+t 0 "classes and layers" $c --type R4 --type-embed r8 --type-attn q8_x --type-layers 3=q4_x --type-layers 4=q6_k wide.gguf m.gguf
+t 0 "classes and layers open" $k model m.gguf 0
+t 0 "classes and layers: info" $c --info m.gguf
+for p in 'general.file_type *1104$' 'token_embd.weight *R8 *300x256 *79040' 'blk.0.ffn_up.weight *R4 ' 'blk.1.attn_q.weight *Q8_X ' \
+         'blk.3.attn_q.weight *Q4_X' 'blk.4.ffn_up.weight *Q6_K' 'attn_norm.weight *F32'; do
+    has "classes and layers" "$p"
+done
+t 0 "narrow rows, R8" $c --type r8 s.gguf y.gguf
+has "narrow rows, R8: message" 'F16 for 5 tensors whose rows are no multiple of 32: blk.0.ffn_down.weight (64x172) and more'
+t 0 "narrow rows, R8: info" $c --info y.gguf
+has "narrow rows, R8" 'blk.1.ffn_down.weight *F16'
+has "narrow rows, R8" 'blk.1.ffn_up.weight *R8'
+t 0 "make a tensor of long rows" $k long long.gguf 131072
+t 0 "long rows" $c --type r8 long.gguf y.gguf
+t 0 "long rows: info" $c --info y.gguf
+has "long rows" 'ffn_down.weight *R8 *2x131072'
+t 0 "make a tensor of too long rows" $k long long.gguf 131104
+t 0 "too long rows" $c --type r4 long.gguf y.gguf
+has "too long rows: message" 'Q8_0 for 1 tensors whose rows are longer than 131072: blk.0.ffn_down.weight (2x131104)'
+t 0 "too long rows: info" $c --info y.gguf
+has "too long rows" 'ffn_down.weight *Q8_0 *2x131104'
+rm -f long.gguf
+t 0 "C arrays, R4" $c --tokenizer bytes --type r4 --type-embed r8 --type-attn q8_x --c-array tiny odd.bin tiny.h
+t 0 "C arrays, R4: the same as GGUF" $c --tokenizer bytes --type r4 --type-embed r8 --type-attn q8_x odd.bin tiny.gguf
+t 0 "C arrays, R4, in C99" $CC -std=c99 -O0 $warn $sanitize -DWITH_IMPLEMENTATION -I"$root" -I. -o array array.c -lm
+t 0 "C arrays, R4, equal the GGUF" ./array tiny.gguf
+says "R8 of a weight that is no number" "token_embd.weight, row 0: weight nan" $c --type r8 nan.bin y.gguf
 rm -f y.gguf
 
 # Hugging Face names and pairs
