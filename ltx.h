@@ -1175,9 +1175,10 @@ LTXI_FN void ltxi_encode_q6_k(const float *x, int32_t n, uint8_t *out)
    A group of sixteen rows of n columns, for kernels that have a lane per row: first the bytes of all rows in quads, quad i of row r at 64 i + 4 r,
    then, each for sixteen rows, what goes with a block or a row. In a lane stand
      Q8_X  n bytes as in Q8_0, a half per block of 32          Q4_X  n / 2 bytes as in Q4_0, a half per block
-     R8    n signed bytes q, a float s: value = s q            R4    n / 2 bytes as in Q4_0, a signed byte g per block, a float s: value = s g (q - 8),
-                                                                     |g (q - 8)| <= 120, so that a row of it is a row of R8 in half the space      */
+     R8    n signed bytes q, a float s: value = s q            R4    n / 2 bytes as in Q4_0, a byte per block for g, a float s: value = s g (q - 8)
+   g is the low four bits of its byte, negative if bit 4 is set: whatever the byte, |g (q - 8)| <= 120, so that a row of R4 is a row of R8 in half the space. */
 enum { LTXI_GROUP = 16, LTXI_R4_STEPS = 15 };
+LTXI_FN int32_t ltxi_r4_step(uint8_t b) { return b & 16 ? -(b & 15) : b & 15; }
 LTXI_FN size_t ltxi_quad(int32_t i, int32_t lane) { return (size_t)(i >> 2) * (4 * LTXI_GROUP) + (size_t)(lane * 4 + (i & 3)); }
 
 /* One row of sixteen. Plain bytes of the row come first and are followed by the rest: this finds the rest. */
@@ -1188,7 +1189,7 @@ LTXI_FN float ltxi_lane_scale(int32_t type, const uint8_t *group, int32_t n, int
     const uint8_t *p = group + ltxi_extra(type, n);
     if (type == LTX_Q8_X || type == LTX_Q4_X) return ltxi_from_half(ltxi_u16(p + (block * LTXI_GROUP + lane) * 2));
     if (type == LTX_R8) return ltxi_le_float(p + lane * 4);
-    return ltxi_le_float(p + (size_t)(n / LTXI_BLOCK * LTXI_GROUP + lane * 4)) * (float)(int8_t)p[block * LTXI_GROUP + lane];
+    return ltxi_le_float(p + (size_t)(n / LTXI_BLOCK * LTXI_GROUP + lane * 4)) * (float)ltxi_r4_step(p[block * LTXI_GROUP + lane]);
 }
 /* The thirty-two integers of a block. */
 LTXI_FN void ltxi_lane_ints(int32_t type, const uint8_t *group, int32_t lane, int32_t block, int8_t *q)
@@ -1267,7 +1268,7 @@ LTXI_FN void ltxi_encode_r4(const float *x, int32_t n, int32_t lane, uint8_t *gr
             memcpy(q, t, LTXI_BLOCK);
         }
         for (i = 0; i < LTXI_BLOCK / 2; i++) group[ltxi_quad(b * (LTXI_BLOCK / 2) + i, lane)] = (uint8_t)(q[i] | q[i + LTXI_BLOCK / 2] << 4);
-        extra[b * LTXI_GROUP + lane] = (uint8_t)(int8_t)chosen;
+        extra[b * LTXI_GROUP + lane] = (uint8_t)(chosen < 0 ? 16 - chosen : chosen);
     }
     ltxi_put32(extra + n / LTXI_BLOCK * LTXI_GROUP + lane * 4, ltxi_bits(s));
 }
@@ -2036,7 +2037,7 @@ LTXI_FN void ltxi_row_tile(int32_t type, const uint8_t *w, const ltxi_acts *x, i
     for (r = 0; r < LTXI_LANES; r++) for (b = 0; b < cols / LTXI_BLOCK; b++) {
         float *o = out + r;
         ltxi_lane_ints(type, w, r, b, t);
-        if (type == LTX_R4) g = (int8_t)extra[b * LTXI_GROUP + r];
+        if (type == LTX_R4) g = ltxi_r4_step(extra[b * LTXI_GROUP + r]);
         for (m = 0; m < rows * x->planes; m++, o += LTXI_LANES) {
             memcpy(&sum, o, 4);
             sum += g * ltxi_dot(t, ltxi_acts_q(x, row * x->planes + m, b), LTXI_BLOCK);
@@ -2130,6 +2131,11 @@ LTXI_I_##S void ltxi_##S##_split(const ltxi_##S##_w *a, ltxi_##S##_w *t) \
     int32_t i; \
     LTXI_UNROLL for (i = 0; i < 4; i++) { t[i] = ltxi_##S##_wand(a[i], low); t[4 + i] = ltxi_##S##_wand(ltxi_##S##_wshr(a[i], 4), low); } \
 } \
+LTXI_I_##S ltxi_##S##_w ltxi_##S##_steps(const uint8_t *p) /* sixteen g of R4, see ltxi_r4_step */ \
+{ \
+    ltxi_##S##_w b = ltxi_##S##_wbyte(p); \
+    return ltxi_##S##_wmul(ltxi_##S##_wand(b, ltxi_##S##_wset(15)), ltxi_##S##_wsub(ltxi_##S##_wset(1), ltxi_##S##_wshr(ltxi_##S##_wand(b, ltxi_##S##_wset(16)), 3))); \
+} \
 LTXI_I_##S void ltxi_##S##_quads(const uint8_t *p, ltxi_##S##_w *t) /* four vectors that lie as they are wanted */ \
 { \
     int32_t i; \
@@ -2189,7 +2195,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
         ltxi_##S##_v d; \
         LTXI_LOAD_##from(S); \
         (void)d; \
-        if (type == LTX_R4) g = ltxi_##S##_wbyte(extra + b * LTXI_GROUP); \
+        if (type == LTX_R4) g = ltxi_##S##_steps(extra + b * LTXI_GROUP); \
         ltxi_##D##_multiply(&dots, t, 8, q, n); \
         for (m = 0; m < n; m++, q += LTXI_DEEP, o += LTXI_LANES) { \
             s = ltxi_##D##_##add(&dots, m, t, u, q, off + m); \
@@ -2782,7 +2788,7 @@ LTXI_I_amx const uint8_t *ltxi_amx_bytes(int32_t type, const uint8_t *w, int32_t
     for (b = 2 * c; b < ltxi_min(2 * c + 2, cols / LTXI_BLOCK); b++, temp += 512) {
         ltxi_avx512_quads(w + (size_t)b * 256, u);
         ltxi_avx512_split(u, t);
-        s = ltxi_avx512_wbyte(g + b * LTXI_GROUP);
+        s = ltxi_avx512_steps(g + b * LTXI_GROUP);
         s = _mm512_or_si512(_mm512_and_si512(s, _mm512_set1_epi32(65535)), _mm512_slli_epi32(s, 16));
         for (i = 0; i < 8; i++) {
             even = _mm512_sub_epi8(t[i], eight);

@@ -312,7 +312,8 @@ static inline int ref_integer(int type, const unsigned char *data, int cols, int
     int block = c / REF_BLOCK, i = c % REF_BLOCK;
     if (!ref_is_4bit(type)) return ref_signed(data[ref_place_number(type, cols, row, c)]);
     int b = data[ref_place_number(type, cols, row, block * 16 + i % 16)], q = (i < 16 ? b % 16 : b / 16) - 8;
-    return type == LTX_R4 ? ref_signed(data[ref_place_block(type, cols, row, block)]) * q : q;
+    int g = data[ref_place_block(type, cols, row, block)];
+    return type == LTX_R4 ? (g & 16 ? -(g % 16) : g % 16) * q : q;
 }
 
 static inline double ref_scale(int type, const unsigned char *data, int cols, int row, int c)
