@@ -2569,14 +2569,14 @@ LTXI_I_##S __m256i ltxi_##S##_row_q6(const uint8_t *p, const int8_t *q, size_t s
 LTXI_I_##S int ltxi_##S##_lone(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t b, const ltxi_##S##_super *s, int32_t *isum) \
 { \
     const int8_t *q = ltxi_acts_q(x, row, b * 8); \
-    int32_t pair[8 * LTXI_LANES], bytes = type == LTX_Q4_K ? LTXI_Q4K_BYTES : type == LTX_Q5_K ? LTXI_Q5K_BYTES : LTXI_Q6K_BYTES, r; \
+    int32_t pair[8 * LTXI_LANES], bytes = type == LTX_Q4_K ? LTXI_Q4K_BYTES : type == LTX_Q5_K ? LTXI_Q5K_BYTES : LTXI_Q6K_BYTES, r, line; \
     const uint8_t *p = w + (size_t)b * (size_t)bytes; \
     size_t step = (size_t)x->rows * LTXI_DEEP; \
     __m256i v[8]; \
     LTXI_UNROLL for (r = 0; r < 8; r++) if (type != LTX_Q6_K) ltxi_##S##_wst(pair + r * LTXI_LANES, ltxi_##S##_wadd(s->scale[2 * r], ltxi_##S##_wshl(s->scale[2 * r], 16))); \
     for (r = 0; r < LTXI_LANES; r++, p += ld) { \
         v[r & 7] = type == LTX_Q6_K ? ltxi_##S##_row_q6(p, q, step) : ltxi_##S##_row_min(type, p, q, step, pair + r); \
-        if (r & 1) LTXI_FETCH(w, ld, b * 8 + r / 2, bytes / 8); \
+        for (line = 0; line < 2 * bytes && r % 2 != 0; line += 64) LTXI_PREFETCH(w + 2 * LTXI_LANES * ld + (size_t)(b * 8 + r / 2) * (size_t)(2 * bytes) + line); \
         if ((r & 7) == 7) _mm256_storeu_si256((__m256i *)(void *)(isum + r - 7), ltxi_avx2_eight(v)); \
     } \
     return 1; \
