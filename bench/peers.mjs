@@ -161,14 +161,13 @@ class Engine {
             this.contexts[key] = c;
         }
         this.at = c;
-        c.native?.setThreads?.(os.availableParallelism()); // to fill the cache
+        c.native?.setThreads?.(o.threads);
         if (o.how === "raw" && c.filled !== o.ctx) {
             c.native.removeTokenCellsFromSequence(0, 0, -1);
             const tokens = this.tokens(o.ctx);
             for (let i = 0; i < o.ctx; i += o.batch) await this.batch(i, tokens.subarray(i, i + o.batch), false);
             c.filled = o.ctx;
         }
-        c.native?.setThreads?.(o.threads);
         // Not measured, so that every page has been touched; before each measurement only the caches are warmed.
         if (!c.used[o.mode]) await this.once(o, o.tokens);
         c.used[o.mode] = true;

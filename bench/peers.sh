@@ -2,7 +2,7 @@
 # peers.sh - ltx.h beside llama.cpp: the same GGUF files, the same machine, in turn
 # SPDX-License-Identifier: MIT (text at the end of ltx.h)
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
 
 help() { cat <<'END'
 usage: bench/peers.sh [options] MODEL...        compare; a table, and every single measurement as CSV
@@ -44,7 +44,7 @@ say() { echo "peers.sh: $*" >&2; }
 die() { local code=$1; shift; say "$*"; exit "$code"; }
 
 modes=prefill,decode threads="" isas=best prefill=512 decode=32 contexts=64 rounds=3 patience=0
-csv=build/peers.csv peers=build/peers ours=build/bench install=0 keep=0 models=()
+csv=$root/build/peers.csv peers=$root/build/peers ours=$root/build/bench install=0 keep=0 models=()
 while [ $# -gt 0 ]; do
     case $1 in
     -h|--help) help; exit 0 ;;
@@ -106,7 +106,7 @@ install_peers() {
 }
 install_peers
 if [ "$install" = 1 ]; then
-    echo "node-llama-cpp $(installed) in $npm_dir; builds: $(node bench/peers.mjs --package "$npm_dir" --list | tr '\n' ' ')"
+    echo "node-llama-cpp $(installed) in $npm_dir; builds: $(node "$root/bench/peers.mjs" --package "$npm_dir" --list | tr '\n' ' ')"
     [ ${#models[@]} -gt 0 ] || exit 0
 fi
 
@@ -116,11 +116,11 @@ if [ "$ours" != none ]; then [ -x "$ours" ] || die 1 "there is no program $ours;
 files=()
 for m in "${models[@]}"; do
     if [ ! -f "$m" ] && [[ $m =~ ^([a-z0-9]+)-([a-z0-9_]+)$ ]]; then
-        f=build/bench-models/$m.gguf
+        f=$root/build/bench-models/$m.gguf
         if [ ! -f "$f" ]; then
-            [ -x build/synth ] || die 1 "there is no program build/synth to write $m; make build/synth makes it"
-            mkdir -p build/bench-models
-            build/synth "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "$f.part" >&2 || die 1 "could not write $f"
+            [ -x "$root/build/synth" ] || die 1 "there is no program build/synth to write $m; make build/synth makes it"
+            mkdir -p "$root/build/bench-models"
+            "$root/build/synth" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "$f.part" >&2 || die 1 "could not write $f"
             mv "$f.part" "$f"
         fi
         m=$f
@@ -188,7 +188,7 @@ if [ "$ours" != none ]; then programs=(ours theirs); fi
 failed=0
 printf '%-22s %-7s %7s %7s %-7s | %8s %17s | %9s %17s %-16s | %6s\n' model mode context threads isa ltx.h 'min-max' llama.cpp 'min-max' 'its build' ratio
 for isa in ${isas//,/ }; do
-    coproc SERVER { UV_THREADPOOL_SIZE=1 exec node bench/peers.mjs --serve --package "$npm_dir" --isa "$isa" 2>"$work/server"; }
+    coproc SERVER { UV_THREADPOOL_SIZE=1 exec node "$root/bench/peers.mjs" --serve --package "$npm_dir" --isa "$isa" 2>"$work/server"; }
     server_pid=$SERVER_PID
     for file in "${files[@]}"; do for mode in ${modes//,/ }; do
         places=$contexts; tokens=$decode
@@ -219,5 +219,5 @@ for isa in ${isas//,/ }; do
     wait "$server_pid" 2>/dev/null || true
     server_pid=""
 done
-echo "Medians of $rounds rounds, tokens per second. * other programs disturbed a measurement. All measurements: $csv"
+echo "Medians of $rounds round(s), tokens per second. * other programs disturbed a measurement. All measurements: $csv"
 exit $failed
