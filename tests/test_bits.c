@@ -781,6 +781,24 @@ static uint64_t golden_bytes(void)
     return h;
 }
 
+/* The logits of the first `count` tokens of a model in one batch, hashed on. */
+static uint64_t hash_model(const kit_shape *sh, uint64_t seed, uint64_t token_seed, int count, int kv, uint64_t h)
+{
+    ltx_session_desc d = plain_desc();
+    int32_t tokens[24];
+    ltx_batch b = {tokens, NULL, count, count};
+    ltx_output out;
+    kit_model *k = kit_make(sh, seed);
+    kit_tokens(tokens, count, sh->vocab, token_seed);
+    d.kv = kv; d.logits_rows = count;
+    kit_session s = kit_open(&k->m, &d);
+    CHECK_EQ(ltx_eval_batch(s.s, &b, &out), LTX_OK);
+    h = hash_floats(out.logits, count * sh->vocab, h);
+    kit_close(&s);
+    kit_free(k);
+    return h;
+}
+
 /* Seeded models of each format and of all formats mixed, each kind of cache: no file needed. */
 static uint64_t golden_synthetic(void)
 {
@@ -788,22 +806,11 @@ static uint64_t golden_synthetic(void)
     for (int f = 0; f < 6; f++)
         for (int kv = LTX_KV_F32; kv <= LTX_KV_I8; kv++) {
             kit_shape sh = kit_small;
-            ltx_session_desc d = plain_desc();
-            int32_t tokens[24];
-            ltx_batch b = {tokens, NULL, 24, 24};
-            ltx_output out;
             sh.format = f < KIT_PLAIN ? kit_formats[f] : KIT_MIXED;
             sh.rope_pairs = kv == LTX_KV_F32 ? LTX_ROPE_HALVES : LTX_ROPE_INTERLEAVED;
             sh.act = f % 3;
             if (kv == LTX_KV_I8) sh.flags = KIT_UNTIED | KIT_FACTORS;
-            kit_model *k = kit_make(&sh, 100 + (uint64_t)f);
-            kit_tokens(tokens, 24, sh.vocab, 7);
-            d.kv = kv; d.logits_rows = 24;
-            kit_session s = kit_open(&k->m, &d);
-            CHECK_EQ(ltx_eval_batch(s.s, &b, &out), LTX_OK);
-            h = hash_floats(out.logits, 24 * sh.vocab, h);
-            kit_close(&s);
-            kit_free(k);
+            h = hash_model(&sh, 100 + (uint64_t)f, 7, 24, kv, h);
         }
     return h;
 }
@@ -814,19 +821,8 @@ static uint64_t golden_k(void)
     uint64_t h = TEST_HASH_START;
     for (int f = KIT_PLAIN; f <= KIT_FORMATS; f++) {
         kit_shape sh = kit_wide;
-        ltx_session_desc d = plain_desc();
-        int32_t tokens[12];
-        ltx_batch b = {tokens, NULL, 12, 12};
-        ltx_output out;
         sh.format = f < KIT_FORMATS ? kit_formats[f] : KIT_MIXED_K;
-        kit_model *k = kit_make(&sh, 120 + (uint64_t)f);
-        kit_tokens(tokens, 12, sh.vocab, 8);
-        d.logits_rows = 12;
-        kit_session s = kit_open(&k->m, &d);
-        CHECK_EQ(ltx_eval_batch(s.s, &b, &out), LTX_OK);
-        h = hash_floats(out.logits, 12 * sh.vocab, h);
-        kit_close(&s);
-        kit_free(k);
+        h = hash_model(&sh, 120 + (uint64_t)f, 8, 12, plain_desc().kv, h);
     }
     return h;
 }
@@ -867,19 +863,8 @@ static uint64_t golden_native(void)
     for (act_bits = 8; act_bits <= 16; act_bits += 8)
         for (int f = KIT_FORMATS; f <= KIT_ALL; f++) {
             kit_shape sh = f < KIT_ALL ? kit_small : kit_wide;
-            ltx_session_desc d = plain_desc();
-            int32_t tokens[12];
-            ltx_batch b = {tokens, NULL, 12, 12};
-            ltx_output o;
             sh.format = f < KIT_ALL ? kit_formats[f] : KIT_MIXED_ALL;
-            kit_model *k = kit_make(&sh, 140 + (uint64_t)f);
-            kit_tokens(tokens, 12, sh.vocab, 9);
-            d.logits_rows = 12;
-            kit_session s = kit_open(&k->m, &d);
-            CHECK_EQ(ltx_eval_batch(s.s, &b, &o), LTX_OK);
-            h = hash_floats(o.logits, 12 * sh.vocab, h);
-            kit_close(&s);
-            kit_free(k);
+            h = hash_model(&sh, 140 + (uint64_t)f, 9, 12, plain_desc().kv, h);
         }
     act_bits = 0;
     return h;
