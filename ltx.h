@@ -935,6 +935,7 @@ LTXI_FN void ltxi_encode_q4_0(const float *x, int32_t n, uint8_t *out)
 /* ---- Q4_K, Q5_K, Q6_K: super-blocks of 256 elements, whose sub-blocks (32, in Q6_K 16) have integer scales of their own ---- */
 enum { LTXI_SUPER = 256, LTXI_Q4K_BYTES = 144, LTXI_Q5K_BYTES = 176, LTXI_Q6K_BYTES = 210 };
 
+LTXI_FN int32_t ltxi_super_bytes(int32_t type) { return type == LTX_Q4_K ? LTXI_Q4K_BYTES : type == LTX_Q5_K ? LTXI_Q5K_BYTES : LTXI_Q6K_BYTES; }
 /* Six bits of scale and of min of sub-block j out of the 12 bytes of a Q4_K or Q5_K super-block. */
 LTXI_FN int32_t ltxi_k_scale(const uint8_t *s, int32_t j) { return j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4; }
 LTXI_FN int32_t ltxi_k_min(const uint8_t *s, int32_t j) { return j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4; }
@@ -1184,12 +1185,12 @@ LTXI_FN size_t ltxi_quad(int32_t i, int32_t lane) { return (size_t)(i >> 2) * (4
 /* One row of sixteen. Plain bytes of the row come first and are followed by the rest: this finds the rest. */
 LTXI_FN int ltxi_nibbles(int32_t type) { return type == LTX_Q4_X || type == LTX_R4; }
 LTXI_FN size_t ltxi_extra(int32_t type, int32_t n) { return (size_t)LTXI_GROUP * (size_t)(ltxi_nibbles(type) ? n / 2 : n); }
+LTXI_FN size_t ltxi_row_scales(int32_t type, int32_t n) { return ltxi_extra(type, n) + (type == LTX_R4 ? (size_t)(n / LTXI_BLOCK * LTXI_GROUP) : 0); } /* R8, R4 */
 LTXI_FN float ltxi_lane_scale(int32_t type, const uint8_t *group, int32_t n, int32_t lane, int32_t block)
 {
     const uint8_t *p = group + ltxi_extra(type, n);
     if (type == LTX_Q8_X || type == LTX_Q4_X) return ltxi_from_half(ltxi_u16(p + (block * LTXI_GROUP + lane) * 2));
-    if (type == LTX_R8) return ltxi_le_float(p + lane * 4);
-    return ltxi_le_float(p + (size_t)(n / LTXI_BLOCK * LTXI_GROUP + lane * 4)) * (float)ltxi_r4_step(p[block * LTXI_GROUP + lane]);
+    return ltxi_le_float(group + ltxi_row_scales(type, n) + lane * 4) * (type == LTX_R4 ? (float)ltxi_r4_step(p[block * LTXI_GROUP + lane]) : 1.0f);
 }
 /* The thirty-two integers of a block. */
 LTXI_FN void ltxi_lane_ints(int32_t type, const uint8_t *group, int32_t lane, int32_t block, int8_t *q)
@@ -1270,7 +1271,7 @@ LTXI_FN void ltxi_encode_r4(const float *x, int32_t n, int32_t lane, uint8_t *gr
         for (i = 0; i < LTXI_BLOCK / 2; i++) group[ltxi_quad(b * (LTXI_BLOCK / 2) + i, lane)] = (uint8_t)(q[i] | q[i + LTXI_BLOCK / 2] << 4);
         extra[b * LTXI_GROUP + lane] = (uint8_t)(chosen < 0 ? 16 - chosen : chosen);
     }
-    ltxi_put32(extra + n / LTXI_BLOCK * LTXI_GROUP + lane * 4, ltxi_bits(s));
+    ltxi_put32(group + ltxi_row_scales(LTX_R4, n) + lane * 4, ltxi_bits(s));
 }
 
 /* Constant tables in this file hold numbers and short texts, no pointers: in position-independent code those would have to be
@@ -2044,7 +2045,7 @@ LTXI_FN void ltxi_row_tile(int32_t type, const uint8_t *w, const ltxi_acts *x, i
             memcpy(o, &sum, 4);
         }
     }
-    ltxi_scalar_finish(out, x, row, rows, type == LTX_R4 ? extra + cols / LTXI_BLOCK * LTXI_GROUP : extra);
+    ltxi_scalar_finish(out, x, row, rows, w + ltxi_row_scales(type, cols));
 }
 /* A super-block of a K format: q as stored (Q6_K: minus 32), a scale per 16. */
 typedef struct ltxi_super { int8_t q[LTXI_SUPER]; int32_t scale[16], min[8]; float d, dmin; } ltxi_super;
@@ -2064,7 +2065,7 @@ LTXI_FN void ltxi_read_super(int32_t type, const uint8_t *p, ltxi_super *s)
 LTXI_FN void ltxi_super_tile(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
 {
     ltxi_super s;
-    int32_t m, r, b, j, isum, msum, bytes = type == LTX_Q4_K ? LTXI_Q4K_BYTES : type == LTX_Q5_K ? LTXI_Q5K_BYTES : LTXI_Q6K_BYTES;
+    int32_t m, r, b, j, isum, msum, bytes = ltxi_super_bytes(type);
     memset(out, 0, (size_t)rows * LTXI_LANES * 4);
     for (r = 0; r < LTXI_LANES; r++) for (b = 0; b < cols / LTXI_SUPER; b++) {
         ltxi_read_super(type, w + (size_t)r * ld + (size_t)b * (size_t)bytes, &s);
@@ -2141,6 +2142,15 @@ LTXI_I_##S void ltxi_##S##_quads(const uint8_t *p, ltxi_##S##_w *t) /* four vect
     int32_t i; \
     LTXI_UNROLL for (i = 0; i < 4; i++) { LTXI_PREFETCH(p + LTXI_AHEAD + i * 64); t[i] = ltxi_##S##_wld(p + i * 64); } \
 }
+/* a single row of activations with Q8_0 or Q4_0 has kernels of its own */
+#define LTXI_FEW(S) \
+LTXI_I_##S int ltxi_##S##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    (void)same; \
+    if (rows > 1 || (type != LTX_Q8_0 && type != LTX_Q4_0)) return 0; \
+    if (type == LTX_Q8_0) ltxi_##S##_one_q8_0(w, ld, x, row, cols, out); else ltxi_##S##_one_q4_0(w, ld, x, row, cols, out); \
+    return 1; \
+}
 /* how a block of each format becomes eight vectors t, and its scales d */
 #define LTXI_LOAD_q8_0(S) ltxi_##S##_rows32(w + (size_t)b * LTXI_Q8_BYTES + 2, ld, t); ltxi_##S##_prep(t, u); d = ltxi_##S##_halves(w + (size_t)b * LTXI_Q8_BYTES, ld, 0); \
     LTXI_FETCH(w, ld, b, LTXI_Q8_BYTES)
@@ -2183,7 +2193,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     (void)ld; (void)u; \
     if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
     if (ltxi_##D##_deep(type, w, x, row * x->planes, n, cols, out)) { \
-        ltxi_##S##_finish(out, x, row, rows, type == LTX_R4 ? extra + cols / LTXI_BLOCK * LTXI_GROUP : extra); \
+        ltxi_##S##_finish(out, x, row, rows, w + ltxi_row_scales(type, cols)); \
         return; \
     } \
     ltxi_##D##_begin(n, 8); \
@@ -2203,7 +2213,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
         } \
     } \
     ltxi_##D##_end(); \
-    ltxi_##S##_finish(out, x, row, rows, type == LTX_R4 ? extra + cols / LTXI_BLOCK * LTXI_GROUP : extra); \
+    ltxi_##S##_finish(out, x, row, rows, w + ltxi_row_scales(type, cols)); \
 }
 
 /* K formats. Scales and mins of sixteen rows, and the vectors of the bytes that several sub-blocks share. */
@@ -2454,29 +2464,21 @@ LTXI_I_avx2 __m256i ltxi_avx2_fold(__m256i ab, __m256i cd) /* [a a b b] [c c d d
     __m256 x = _mm256_castsi256_ps(ab), y = _mm256_castsi256_ps(cd);
     return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)), _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xdd)));
 }
-#define LTXI_FEW(S) \
-LTXI_I_##S int ltxi_##S##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
-{ \
-    (void)same; \
-    if (rows > 1 || (type != LTX_Q8_0 && type != LTX_Q4_0)) return 0; \
-    if (type == LTX_Q8_0) ltxi_##S##_one_q8(w, ld, x, row, cols, out); else ltxi_##S##_one_q4(w, ld, x, row, cols, out); \
-    return 1; \
-}
-LTXI_I_avx2 __m256i ltxi_avx2_pair_q8(const uint8_t *w, size_t ld, const __m256i *q)
+LTXI_I_avx2 __m256i ltxi_avx2_pair_q8_0(const uint8_t *w, size_t ld, const __m256i *q)
 {
     __m256i a = LTXI_M256(w), b = LTXI_M256(w + ld);
     return ltxi_avx2_dp8(ltxi_avx2_dp8(_mm256_setzero_si256(), _mm256_unpacklo_epi64(a, b), q[0]), _mm256_unpackhi_epi64(a, b), q[1]);
 }
-LTXI_I_avx2 __m256i ltxi_avx2_eight_q8(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
+LTXI_I_avx2 __m256i ltxi_avx2_eight_q8_0(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
 {
     (void)off;
     __m256i q[2], s = LTXI_M256(act), x, y;
     q[0] = _mm256_unpacklo_epi64(s, s); q[1] = _mm256_unpackhi_epi64(s, s);
-    x = ltxi_avx2_fold(ltxi_avx2_pair_q8(w, ld, q), ltxi_avx2_pair_q8(w + 2 * ld, ld, q));
-    y = ltxi_avx2_fold(ltxi_avx2_pair_q8(w + 4 * ld, ld, q), ltxi_avx2_pair_q8(w + 6 * ld, ld, q));
+    x = ltxi_avx2_fold(ltxi_avx2_pair_q8_0(w, ld, q), ltxi_avx2_pair_q8_0(w + 2 * ld, ld, q));
+    y = ltxi_avx2_fold(ltxi_avx2_pair_q8_0(w + 4 * ld, ld, q), ltxi_avx2_pair_q8_0(w + 6 * ld, ld, q));
     return _mm256_add_epi32(_mm256_permute2x128_si256(x, y, 0x20), _mm256_permute2x128_si256(x, y, 0x31));
 }
-LTXI_I_avx2 __m256i ltxi_avx2_pair_q4(const uint8_t *w, size_t ld, const __m256i *q) /* rows 0, 1 and in the upper half 4, 5 */
+LTXI_I_avx2 __m256i ltxi_avx2_pair_q4_0(const uint8_t *w, size_t ld, const __m256i *q) /* rows 0, 1 and in the upper half 4, 5 */
 {
     __m256i low = _mm256_set1_epi8(15), a = ltxi_avx2_two(w, ld), b = ltxi_avx2_two(w + ld, ld), l = _mm256_unpacklo_epi64(a, b), h = _mm256_unpackhi_epi64(a, b), s;
     s = ltxi_avx2_dp4(_mm256_setzero_si256(), _mm256_and_si256(l, low), q[0]);
@@ -2484,12 +2486,12 @@ LTXI_I_avx2 __m256i ltxi_avx2_pair_q4(const uint8_t *w, size_t ld, const __m256i
     s = ltxi_avx2_dp4(s, _mm256_and_si256(_mm256_srli_epi16(l, 4), low), q[2]);
     return ltxi_avx2_dp4(s, _mm256_and_si256(_mm256_srli_epi16(h, 4), low), q[3]);
 }
-LTXI_I_avx2 __m256i ltxi_avx2_eight_q4(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
+LTXI_I_avx2 __m256i ltxi_avx2_eight_q4_0(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
 {
     const ltxi_eight *e = (const ltxi_eight *)(const void *)act;
     __m256i q[4], s;
     q[0] = _mm256_set1_epi64x(e[0]); q[1] = _mm256_set1_epi64x(e[1]); q[2] = _mm256_set1_epi64x(e[2]); q[3] = _mm256_set1_epi64x(e[3]);
-    s = ltxi_avx2_fold(ltxi_avx2_pair_q4(w, ld, q), ltxi_avx2_pair_q4(w + 2 * ld, ld, q));
+    s = ltxi_avx2_fold(ltxi_avx2_pair_q4_0(w, ld, q), ltxi_avx2_pair_q4_0(w + 2 * ld, ld, q));
     return _mm256_add_epi32(s, _mm256_srai_epi32(_mm256_set1_epi32(off), 4));
 }
 #define LTXI_ONE(name, bytes) \
@@ -2509,8 +2511,8 @@ LTXI_I_avx2 void ltxi_avx2_one_##name(const uint8_t *w, size_t ld, const ltxi_ac
     _mm256_storeu_ps(out, a); \
     _mm256_storeu_ps(out + 8, c); \
 }
-LTXI_ONE(q8, LTXI_Q8_BYTES)
-LTXI_ONE(q4, LTXI_Q4_BYTES)
+LTXI_ONE(q8_0, LTXI_Q8_BYTES)
+LTXI_ONE(q4_0, LTXI_Q4_BYTES)
 #undef LTXI_ONE
 LTXI_FEW(avx2)
 LTXI_NIBBLES(avx2)
@@ -2569,7 +2571,7 @@ LTXI_I_##S __m256i ltxi_##S##_row_q6(const uint8_t *p, const int8_t *q, size_t s
 LTXI_I_##S int ltxi_##S##_lone(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t b, const ltxi_##S##_super *s, int32_t *isum) \
 { \
     const int8_t *q = ltxi_acts_q(x, row, b * 8); \
-    int32_t pair[8 * LTXI_LANES], bytes = type == LTX_Q4_K ? LTXI_Q4K_BYTES : type == LTX_Q5_K ? LTXI_Q5K_BYTES : LTXI_Q6K_BYTES, r, line; \
+    int32_t pair[8 * LTXI_LANES], bytes = ltxi_super_bytes(type), r, line; \
     const uint8_t *p = w + (size_t)b * (size_t)bytes; \
     size_t step = (size_t)x->rows * LTXI_DEEP; \
     __m256i v[8]; \
@@ -2655,20 +2657,20 @@ LTXI_I_avx512 __m512i ltxi_avx512_raw8(const ltxi_avx512_dots *dots, int32_t m, 
 /* One row of activations, see AVX2: here all sixteen rows at once. */
 LTXI_AVX512W(fold, (__m512i ab, __m512i cd), _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(ab), _mm512_castsi512_ps(cd), 0x88)), \
     _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(ab), _mm512_castsi512_ps(cd), 0xdd))))
-LTXI_I_avx512 __m512i ltxi_avx512_pair_q8(const uint8_t *w, size_t ld, const __m512i *q)
+LTXI_I_avx512 __m512i ltxi_avx512_pair_q8_0(const uint8_t *w, size_t ld, const __m512i *q)
 {
     __m512i a = ltxi_avx512_rows(w, ld), b = ltxi_avx512_rows(w + ld, ld), flip = _mm512_set1_epi8(-128);
     return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_xor_si512(_mm512_unpacklo_epi64(a, b), flip), q[0]), _mm512_xor_si512(_mm512_unpackhi_epi64(a, b), flip), q[1]);
 }
-LTXI_I_avx512 __m512i ltxi_avx512_all_q8(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
+LTXI_I_avx512 __m512i ltxi_avx512_all_q8_0(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
 {
     __m512i q[2], s = _mm512_broadcast_i64x4(LTXI_M256(act)), x, y;
     q[0] = _mm512_unpacklo_epi64(s, s); q[1] = _mm512_unpackhi_epi64(s, s);
-    x = ltxi_avx512_fold(ltxi_avx512_pair_q8(w, ld, q), ltxi_avx512_pair_q8(w + 2 * ld, ld, q));
-    y = ltxi_avx512_fold(ltxi_avx512_pair_q8(w + 8 * ld, ld, q), ltxi_avx512_pair_q8(w + 10 * ld, ld, q));
+    x = ltxi_avx512_fold(ltxi_avx512_pair_q8_0(w, ld, q), ltxi_avx512_pair_q8_0(w + 2 * ld, ld, q));
+    y = ltxi_avx512_fold(ltxi_avx512_pair_q8_0(w + 8 * ld, ld, q), ltxi_avx512_pair_q8_0(w + 10 * ld, ld, q));
     return _mm512_add_epi32(_mm512_add_epi32(_mm512_shuffle_i32x4(x, y, 0x88), _mm512_set1_epi32(off)), _mm512_shuffle_i32x4(x, y, 0xdd));
 }
-LTXI_I_avx512 __m512i ltxi_avx512_pair_q4(const uint8_t *w, size_t ld, const ltxi_eight *q)
+LTXI_I_avx512 __m512i ltxi_avx512_pair_q4_0(const uint8_t *w, size_t ld, const ltxi_eight *q)
 {
     __m512i low = _mm512_set1_epi8(15), a = ltxi_avx512_four(w, ld), b = ltxi_avx512_four(w + ld, ld), l = _mm512_unpacklo_epi64(a, b), h = _mm512_unpackhi_epi64(a, b), s;
     s = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_and_si512(l, low), _mm512_set1_epi64(q[0]));
@@ -2676,10 +2678,10 @@ LTXI_I_avx512 __m512i ltxi_avx512_pair_q4(const uint8_t *w, size_t ld, const ltx
     s = _mm512_dpbusd_epi32(s, _mm512_and_si512(_mm512_srli_epi16(l, 4), low), _mm512_set1_epi64(q[2]));
     return _mm512_dpbusd_epi32(s, _mm512_and_si512(_mm512_srli_epi16(h, 4), low), _mm512_set1_epi64(q[3]));
 }
-LTXI_I_avx512 __m512i ltxi_avx512_all_q4(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
+LTXI_I_avx512 __m512i ltxi_avx512_all_q4_0(const uint8_t *w, size_t ld, const int8_t *act, int32_t off)
 {
     const ltxi_eight *q = (const ltxi_eight *)(const void *)act;
-    return _mm512_add_epi32(ltxi_avx512_fold(ltxi_avx512_pair_q4(w, ld, q), ltxi_avx512_pair_q4(w + 2 * ld, ld, q)), _mm512_srai_epi32(_mm512_set1_epi32(off), 4));
+    return _mm512_add_epi32(ltxi_avx512_fold(ltxi_avx512_pair_q4_0(w, ld, q), ltxi_avx512_pair_q4_0(w + 2 * ld, ld, q)), _mm512_srai_epi32(_mm512_set1_epi32(off), 4));
 }
 #define LTXI_ONE(name, bytes) \
 LTXI_I_avx512 void ltxi_avx512_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
@@ -2695,8 +2697,8 @@ LTXI_I_avx512 void ltxi_avx512_one_##name(const uint8_t *w, size_t ld, const ltx
     } \
     _mm512_storeu_ps(out, c); \
 }
-LTXI_ONE(q8, LTXI_Q8_BYTES)
-LTXI_ONE(q4, LTXI_Q4_BYTES)
+LTXI_ONE(q8_0, LTXI_Q8_BYTES)
+LTXI_ONE(q4_0, LTXI_Q4_BYTES)
 #undef LTXI_ONE
 LTXI_FEW(avx512)
 LTXI_NIBBLES(avx512)
@@ -2890,13 +2892,7 @@ LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_row_q4_0(const uint8_t *w, ltxi_##S##_w4 q0,
     return ltxi_##D##_dot4(ltxi_##S##_wand4(x, ltxi_##S##_bset4(15)), ltxi_##S##_bshr4(x), q0, q1); \
 } \
 LTXI_ONE_FOURS(S, D, q8_0, LTXI_Q8_BYTES, 0) LTXI_ONE_FOURS(S, D, q4_0, LTXI_Q4_BYTES, 1) \
-LTXI_I_##D int ltxi_##D##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
-{ \
-    (void)same; \
-    if (rows > 1 || (type != LTX_Q8_0 && type != LTX_Q4_0)) return 0; \
-    if (type == LTX_Q8_0) ltxi_##D##_one_q8_0(w, ld, x, row, cols, out); else ltxi_##D##_one_q4_0(w, ld, x, row, cols, out); \
-    return 1; \
-}
+LTXI_FEW(D)
 #define LTXI_ONE_FOURS(S, D, name, bytes, shifted) \
 LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_four_##name(const uint8_t *w, size_t ld, ltxi_##S##_w4 q0, ltxi_##S##_w4 q1) \
 { \
