@@ -36,7 +36,7 @@ build/test_%: tests/test_%.c tests/*.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) -I. $< -o $@ -lm -pthread
 build/ltx-convert: tools/ltx-convert.c ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
-build/depth: bench/depth.c ltx.h | build
+build/depth: bench/depth.c bench/compiler.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) -DLTX_BENCH_FLAGS='"$(CFLAGS)"' $< -o $@ -lm
 build/synth: bench/synth.c bench/synth.h examples/common.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm

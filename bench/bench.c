@@ -15,6 +15,7 @@
 #define _GNU_SOURCE /* syscall and madvise, in machine.h */
 #define LTX_IMPLEMENTATION
 #include "../ltx.h"
+#include "compiler.h"
 #include "../examples/common.h"
 #include "pool.h"
 #include "machine.h"
@@ -26,15 +27,6 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#ifndef LTX_BENCH_FLAGS
-#define LTX_BENCH_FLAGS "unknown"
-#endif
-#ifdef __clang__
-#define COMPILER __VERSION__
-#else
-#define COMPILER "gcc " __VERSION__
-#endif
-#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 enum { MAX_LIST = 32, MAX_ROUNDS = 64, MAX_PASSES = 64, SHORT = 64 /* position of a decoded token */, PREFILL = 512, SOME_ROWS = 32, LONG = 4096 };
 
 /* ==== >>options ======================================================================================================== */

@@ -14,6 +14,7 @@
 #define _POSIX_C_SOURCE 200112L
 #define LTX_IMPLEMENTATION
 #include "../ltx.h"
+#include "compiler.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -22,15 +23,6 @@
 #include <string.h>
 #include <time.h>
 
-#ifndef LTX_BENCH_FLAGS
-#define LTX_BENCH_FLAGS "unknown"
-#endif
-#ifdef __clang__
-#define COMPILER __VERSION__
-#else
-#define COMPILER "gcc " __VERSION__
-#endif
-#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 enum { ROWS = 64, WAIT_ROWS = 16, DRAFTS = 8, ROUNDS = 7, MAX_SETTINGS = 96, PROMPT = 32 };
 
 static struct options {
