@@ -88,8 +88,8 @@
 
    SPEED
      One row (decoding) costs the bytes of the weights, many rows (a prompt) cost arithmetic, and 2 to 16 rows (verifying a draft) should cost as little
-     as one. Set `rows` to 512 for long prompts (32 is the default, for little scratch). Formats, quickest first for many rows: R8, Q8_X and Q4_X, Q8_0 and Q4_0, R4, the
-     K formats, floats; for one row the fewest bytes win: R4, Q4_0, Q4_K. Q8_X and Q4_X are Q8_0 and Q4_0 in another order (ltx_repack, or ltx-convert), R8 and R4 have one
+     as one. Set `rows` to 512 for long prompts (32 is the default, for little scratch). Formats, quickest first for many rows: R8, R4, then Q8_0, Q4_0 and the K formats nearly alike,
+     floats last; for one row the fewest bytes win: R4, Q4_0, Q4_K. Q8_X and Q4_X are Q8_0 and Q4_0 in another order (ltx_repack, or ltx-convert), R8 and R4 have one
      scale per row and want conversion. bench/NOTES.md tells what limits each kernel.
 
    THREADS
