@@ -686,9 +686,11 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 /* Ask for a line that is wanted soon, into the second cache; a wrong address does no harm. */
 #if defined(__GNUC__)
 #define LTXI_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define LTXI_PREFETCH_NEAR(p) __builtin_prefetch(p, 0, 3) /* into the first cache */
 #define LTXI_PREFETCH_WRITE(p) __builtin_prefetch(p, 1, 2)
 #else
 #define LTXI_PREFETCH(p) ((void)(p))
+#define LTXI_PREFETCH_NEAR(p) ((void)(p))
 #define LTXI_PREFETCH_WRITE(p) ((void)(p))
 #endif
 enum { LTXI_AHEAD = 16384 }; /* bytes that a stream is fetched ahead */
@@ -1871,7 +1873,7 @@ typedef struct ltxi_acts {
     const float *f;
     int8_t  *q;      /* [ld / 64][rows * planes][64]; two planes: high and low bytes of a row follow each other        */
     float   *d;      /* [groups][rows] scale of each group of columns                                                  */
-    int32_t *off;    /* [ld / 32][rows * planes] per block -128 times the sum s of its integers; for K formats the sums of its halves, 16 bits each */
+    int32_t *off;    /* [ld / 32][rows * planes] per block -128 times the sum of its integers; for K formats see ltxi_half_sum  */
     int32_t ld, rows; /* floats between rows, a multiple of 64; rows that are quantized                                 */
     int32_t kind;    /* what is in q, d, off: LTXI_ACTS_...                                                            */
     int32_t planes, most_planes;
@@ -1879,6 +1881,21 @@ typedef struct ltxi_acts {
 LTXI_FN int8_t *ltxi_acts_q(const ltxi_acts *x, int32_t row, int32_t block)
 {
     return x->q + ((size_t)(block >> 1) * (size_t)(x->rows * x->planes) + (size_t)row) * LTXI_DEEP + (block & 1) * LTXI_BLOCK;
+}
+/* For K formats four words hold the sums of sixteen columns of four blocks, 16 bits each: word 2 (b & 1) + half has blocks b and b + 2, as bytes of scales come apart
+   most cheaply into pairs of words. */
+LTXI_FN int32_t *ltxi_half_sums(const ltxi_acts *x, int32_t row, int32_t b, int32_t half)
+{
+    return x->off + (size_t)((b & ~3) + (b & 1) * 2 + half) * (size_t)(x->rows * x->planes) + (size_t)row;
+}
+LTXI_FN void ltxi_put_half_sum(const ltxi_acts *x, int32_t row, int32_t b, int32_t half, int32_t sum)
+{
+    int32_t *word = ltxi_half_sums(x, row, b, half);
+    *word = (int32_t)((b & 2) == 0 ? (uint32_t)sum & 0xffffu : (uint32_t)*word | (uint32_t)sum << 16);
+}
+LTXI_FN int32_t ltxi_half_sum(const ltxi_acts *x, int32_t row, int32_t b, int32_t half)
+{
+    return (int16_t)(uint16_t)((uint32_t)*ltxi_half_sums(x, row, b, half) >> (b & 2) * 8 & 0xffffu);
 }
 typedef void ltxi_tile_fn(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out);
 
@@ -1910,11 +1927,10 @@ LTXI_I_##S void ltxi_##S##_put_block(const ltxi_acts *a, int32_t at, int32_t b, 
 { \
     ltxi_##S##_v magic = ltxi_##S##_set1(LTXI_MAGIC), s0 = ltxi_##S##_sub(v0, magic), s1 = ltxi_##S##_sub(v1, magic); \
     int8_t *q = ltxi_acts_q(a, at, b); \
-    int32_t *off = a->off + (size_t)b * (size_t)(a->rows * a->planes) + (size_t)at; \
     ltxi_##S##_sti(q, v0); \
     ltxi_##S##_sti(q + 16, v1); \
-    if (a->kind != LTXI_ACTS_SUPER) *off = -128 * (int32_t)ltxi_##S##_sum(ltxi_##S##_add(s0, s1)); \
-    else *off = (int32_t)(((uint32_t)(int32_t)ltxi_##S##_sum(s0) & 0xffffu) | (uint32_t)(int32_t)ltxi_##S##_sum(s1) << 16); \
+    if (a->kind != LTXI_ACTS_SUPER) a->off[(size_t)b * (size_t)(a->rows * a->planes) + (size_t)at] = -128 * (int32_t)ltxi_##S##_sum(ltxi_##S##_add(s0, s1)); \
+    else { ltxi_put_half_sum(a, at, b, 0, (int32_t)ltxi_##S##_sum(s0)); ltxi_put_half_sum(a, at, b, 1, (int32_t)ltxi_##S##_sum(s1)); } \
 } \
 /* Row `row`, n columns, in groups. Sixteen bits: |x| <= 32512 = 127 * 255 + 127; x / 255 is never half way between two integers, and both bytes lie in \
    -127..127, as kernels without products of signed by unsigned bytes want them. */ \
@@ -2073,9 +2089,8 @@ LTXI_FN void ltxi_super_tile(int32_t type, const uint8_t *w, size_t ld, const lt
             float *o = out + m * LTXI_LANES + r, dx = x->d[(size_t)b * (size_t)x->rows + (size_t)(row + m)];
             for (isum = msum = 0, j = 0; j < 8; j++) {
                 const int8_t *q = ltxi_acts_q(x, row + m, b * 8 + j);
-                uint32_t sums = (uint32_t)x->off[(size_t)(b * 8 + j) * (size_t)x->rows + (size_t)(row + m)];
                 isum += s.scale[2 * j] * ltxi_dot(s.q + j * 32, q, 16) + s.scale[2 * j + 1] * ltxi_dot(s.q + j * 32 + 16, q + 16, 16);
-                msum += s.min[j] * ((int16_t)(uint16_t)(sums & 0xffffu) + (int16_t)(uint16_t)(sums >> 16));
+                msum += s.min[j] * (ltxi_half_sum(x, row + m, b * 8 + j, 0) + ltxi_half_sum(x, row + m, b * 8 + j, 1));
             }
             *o = ltxi_fma((float)isum, s.d * dx, *o);
             if (type != LTX_Q6_K) *o = ltxi_fma((float)-msum, s.dmin * dx, *o);
@@ -2100,8 +2115,8 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
 #define LTXI_FETCH(w, ld, b, bytes) \
     do { \
         const uint8_t *ahead = (w) + 2 * LTXI_LANES * (ld) + (size_t)(b) * (size_t)(LTXI_LANES * (bytes)); \
-        int32_t line; \
-        LTXI_UNROLL for (line = 0; line < LTXI_LANES * (bytes); line += 64) LTXI_PREFETCH(ahead + line); \
+        int32_t fetched; \
+        LTXI_UNROLL for (fetched = 0; fetched < LTXI_LANES * (bytes); fetched += 64) LTXI_PREFETCH(ahead + fetched); \
     } while (0)
 /* A set may have a matrix unit D beside its lanes S: `few` says that it took a tile of few rows another way, `lone`
    that it made the integer sums of a super-block for one row; `begin` and `end` stand around a tile, `multiply`
@@ -2218,36 +2233,33 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
 
 /* K formats. Scales and mins of sixteen rows, and the vectors of the bytes that several sub-blocks share. */
 #define LTXI_TILE_SUPERS(S) \
-typedef struct ltxi_##S##_super { ltxi_##S##_v d, dmin; ltxi_##S##_w scale[16], pair[8], a[8], b[8], high[8]; } ltxi_##S##_super; \
-/* Q4_K, Q5_K: the first sixteen bytes of a super-block are d, dmin, scales; pair = (min, min), to meet the sums of the halves */ \
+typedef struct ltxi_##S##_super { ltxi_##S##_v d, dmin; ltxi_##S##_w scales[4], pair[8], a[8], b[8], high[8]; } ltxi_##S##_super; \
+LTXI_I_##S ltxi_##S##_w ltxi_##S##_scale_of(const ltxi_##S##_super *s, int32_t i) { return ltxi_##S##_wsar(ltxi_##S##_wshl(s->scales[i / 4], 24 - i % 4 * 8), 24); } \
+/* Q4_K, Q5_K: the first sixteen bytes of a super-block are d, dmin, scales. pair: mins of the two sub-blocks whose sums share a word */ \
 LTXI_I_##S void ltxi_##S##_head_min(const uint8_t *p, size_t ld, ltxi_##S##_super *s) \
 { \
-    ltxi_##S##_w a[4], scale[2], min[2], six = ltxi_##S##_bset(63), low = ltxi_##S##_bset(15), top = ltxi_##S##_bset(48), one = ltxi_##S##_wset(255), t; \
+    ltxi_##S##_w a[4], min[2], six = ltxi_##S##_bset(63), low = ltxi_##S##_bset(15), top = ltxi_##S##_bset(48), words = ltxi_##S##_wset(0x00ff00ff); \
     int32_t j; \
     ltxi_##S##_rows16(p, ld, a); \
     s->d = ltxi_##S##_half(a[0]); \
     s->dmin = ltxi_##S##_half(ltxi_##S##_wshr(a[0], 16)); \
-    scale[0] = ltxi_##S##_wand(a[1], six); \
-    scale[1] = ltxi_##S##_wadd(ltxi_##S##_wand(a[3], low), ltxi_##S##_wand(ltxi_##S##_wshr(a[1], 2), top)); \
+    s->scales[0] = ltxi_##S##_wand(a[1], six); \
+    s->scales[1] = ltxi_##S##_wadd(ltxi_##S##_wand(a[3], low), ltxi_##S##_wand(ltxi_##S##_wshr(a[1], 2), top)); \
     min[0] = ltxi_##S##_wand(a[2], six); \
     min[1] = ltxi_##S##_wadd(ltxi_##S##_wand(ltxi_##S##_wshr(a[3], 4), low), ltxi_##S##_wand(ltxi_##S##_wshr(a[2], 2), top)); \
-    LTXI_UNROLL for (j = 0; j < 8; j++) { \
-        s->scale[2 * j] = ltxi_##S##_wand(ltxi_##S##_wshr(scale[j / 4], j % 4 * 8), one); \
-        t = ltxi_##S##_wand(ltxi_##S##_wshr(min[j / 4], j % 4 * 8), one); \
-        s->pair[j] = ltxi_##S##_wadd(t, ltxi_##S##_wshl(t, 16)); \
-    } \
+    LTXI_UNROLL for (j = 0; j < 4; j++) s->pair[j] = ltxi_##S##_wand(j & 1 ? ltxi_##S##_wshr(min[j / 2], 8) : min[j / 2], words); \
 } \
-/* Q6_K: pair = scales of the halves */ \
+/* Q6_K: pair: 256 times the scales of the two halves whose sums share a word */ \
 LTXI_I_##S void ltxi_##S##_head_q6(const uint8_t *p, size_t ld, ltxi_##S##_super *s) \
 { \
-    ltxi_##S##_w a[4]; \
+    ltxi_##S##_w low = ltxi_##S##_wset(0xff00), high = ltxi_##S##_wshl(low, 16), x; \
     int32_t j; \
     s->d = ltxi_##S##_halves(p + 194, ld, 1); \
-    ltxi_##S##_rows16(p + 192, ld, a); \
+    ltxi_##S##_rows16(p + 192, ld, s->scales); \
     LTXI_UNROLL for (j = 0; j < 8; j++) { \
-        s->scale[2 * j] = ltxi_##S##_wsar(ltxi_##S##_wshl(a[j / 2], 24 - j % 2 * 16), 24); \
-        s->scale[2 * j + 1] = ltxi_##S##_wsar(ltxi_##S##_wshl(a[j / 2], 16 - j % 2 * 16), 24); \
-        s->pair[j] = ltxi_##S##_wadd(ltxi_##S##_wand(s->scale[2 * j], ltxi_##S##_wset(65535)), ltxi_##S##_wshl(s->scale[2 * j + 1], 16)); \
+        x = s->scales[j / 4 * 2]; \
+        x = ltxi_##S##_wand(j % 4 == 0 ? ltxi_##S##_wshl(x, 8) : ltxi_##S##_wshr(x, j % 4 * 8 - 8), low); \
+        s->pair[j] = ltxi_##S##_wadd(x, ltxi_##S##_wand(ltxi_##S##_wshl(s->scales[j / 4 * 2 + 1], 24 - j % 4 * 8), high)); \
     } \
 } \
 /* t = x >> shift & mask, eight times */ \
@@ -2281,7 +2293,7 @@ LTXI_I_##S void ltxi_##S##_columns(int32_t type, const uint8_t *p, size_t ld, in
 LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
     ltxi_##S##_super s; \
-    ltxi_##S##_w t[8], sum, zero = ltxi_##S##_wset(0); \
+    ltxi_##S##_w t[8], scale, sum, zero = ltxi_##S##_wset(0); \
     ltxi_##D##_dots dots; \
     int32_t area[(LTXI_TILE + 1) * LTXI_LANES], *isum = area + (LTXI_ALIGN - (uintptr_t)area % LTXI_ALIGN) % LTXI_ALIGN / 4, b, j, m, n; \
     size_t stride = (size_t)x->rows; \
@@ -2297,18 +2309,20 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
         for (j = 0; j < n; j++) { \
             const int8_t *q = ltxi_acts_q(x, row, b * 8 + j); \
             ltxi_##S##_columns(type, p, ld, j, &s, t); \
+            scale = ltxi_##S##_scale_of(&s, type == LTX_Q6_K ? 2 * j : j); \
             LTXI_FETCH(w, ld, b * 8 + j, bytes / 8); \
             ltxi_##D##_multiply(&dots, t, type == LTX_Q6_K ? 4 : 8, q, rows); \
             for (m = 0; m < rows; m++, q += LTXI_DEEP) { \
-                if (type == LTX_Q6_K) sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t, q), s.scale[2 * j]); \
-                else sum = ltxi_##S##_wmul(ltxi_##D##_raw8(&dots, m, t, q), s.scale[2 * j]); \
+                if (type == LTX_Q6_K) sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t, q), scale); \
+                else sum = ltxi_##S##_wmul(ltxi_##D##_raw8(&dots, m, t, q), scale); \
                 ltxi_##S##_wst(isum + m * LTXI_LANES, ltxi_##S##_wadd(ltxi_##S##_wld(isum + m * LTXI_LANES), sum)); \
             } \
             if (type != LTX_Q6_K) continue; \
             q = ltxi_acts_q(x, row, b * 8 + j) + 16; \
+            scale = ltxi_##S##_scale_of(&s, 2 * j + 1); \
             ltxi_##D##_multiply(&dots, t + 4, 4, q, rows); \
             for (m = 0; m < rows; m++, q += LTXI_DEEP) { \
-                sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t + 4, q), s.scale[2 * j + 1]); \
+                sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t + 4, q), scale); \
                 ltxi_##S##_wst(isum + m * LTXI_LANES, ltxi_##S##_wadd(ltxi_##S##_wld(isum + m * LTXI_LANES), sum)); \
             } \
         } \
@@ -2317,8 +2331,8 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
             const int32_t *off = x->off + (size_t)b * 8 * stride + (size_t)(row + m); \
             ltxi_##S##_w i = ltxi_##S##_wld(isum + m * LTXI_LANES); \
             ltxi_##S##_v k = ltxi_##S##_set1(dx[m]), v = ltxi_##S##_ld(o); \
-            for (sum = zero, j = 0; j < 8; j++) sum = ltxi_##S##_wmadd(sum, s.pair[j], ltxi_##S##_wset(off[(size_t)j * stride])); \
-            if (type == LTX_Q6_K) i = ltxi_##S##_wsub(i, ltxi_##S##_wshl(sum, 5)); \
+            for (sum = zero, j = 0; j < 8; j++) sum = ltxi_##S##_wmadd(sum, s.pair[type == LTX_Q6_K ? j : j / 2], ltxi_##S##_wset(off[(size_t)j * stride])); \
+            if (type == LTX_Q6_K) i = ltxi_##S##_wsub(i, ltxi_##S##_wsar(sum, 3)); /* 32 / 256 */ \
             v = ltxi_##S##_fma(ltxi_##S##_cvt(i), ltxi_##S##_mul(s.d, k), v); \
             if (type != LTX_Q6_K) v = ltxi_##S##_fma(ltxi_##S##_cvt(ltxi_##S##_wsub(zero, sum)), ltxi_##S##_mul(s.dmin, k), v); \
             ltxi_##S##_st(o, v); \
@@ -2351,6 +2365,9 @@ LTXI_AVX2W(wshl, (ltxi_avx2_w x, int32_t n), _mm256_sllv_epi32(x.a, _mm256_set1_
 LTXI_AVX2W(wshr, (ltxi_avx2_w x, int32_t n), _mm256_srlv_epi32(x.a, _mm256_set1_epi32(n)), _mm256_srlv_epi32(x.b, _mm256_set1_epi32(n)))
 LTXI_AVX2W(wsar, (ltxi_avx2_w x, int32_t n), _mm256_srav_epi32(x.a, _mm256_set1_epi32(n)), _mm256_srav_epi32(x.b, _mm256_set1_epi32(n)))
 LTXI_AVX2W(wmadd, (ltxi_avx2_w c, ltxi_avx2_w x, ltxi_avx2_w y), _mm256_add_epi32(c.a, _mm256_madd_epi16(x.a, y.a)), _mm256_add_epi32(c.b, _mm256_madd_epi16(x.b, y.b)))
+LTXI_AVX2W(wlow, (ltxi_avx2_w x, ltxi_avx2_w y), _mm256_unpacklo_epi32(x.a, y.a), _mm256_unpacklo_epi32(x.b, y.b))
+LTXI_AVX2W(whigh, (ltxi_avx2_w x, ltxi_avx2_w y), _mm256_unpackhi_epi32(x.a, y.a), _mm256_unpackhi_epi32(x.b, y.b))
+LTXI_AVX2W(join, (__m256i x, __m256i y), x, y)
 LTXI_AVX2(cvt, (ltxi_avx2_w x), _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b))
 LTXI_I_avx2 __m256 ltxi_avx2_half8(__m256i x) /* of the low halves of the lanes */
 {
@@ -2520,7 +2537,6 @@ LTXI_TILE_SUPERS(avx2)
 
 /* One row of activations with K formats. Here the scale of a sub-block meets sums of two products, in 16 bits, before lanes are added up; so lanes are brought together
    once per super-block. */
-LTXI_I_avx2 __m256i ltxi_avx2_dpw(__m256i c, __m256i a, __m256i b) { return _mm256_add_epi32(c, _mm256_madd_epi16(a, b)); }
 LTXI_I_avx2 __m256i ltxi_avx2_eight(const __m256i *v) /* sums of the lanes of eight vectors */
 {
     __m256i a = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1])), b = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
@@ -2530,58 +2546,61 @@ LTXI_I_avx2 __m256i ltxi_avx2_eight(const __m256i *v) /* sums of the lanes of ei
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, c, 0x20), _mm256_permute2x128_si256(a, c, 0x31));
 }
 #define LTXI_LONE(S) \
-/* sub-blocks 2j and 2j + 1 of Q4_K or Q5_K: 32 bytes v, the fifth bits h; pairs of scales at s and s + 16 */ \
-LTXI_I_##S __m256i ltxi_##S##_two_min(__m256i c, __m256i v, __m256i h, const int8_t *q, const int32_t *s) \
-{ \
-    __m256i low = _mm256_set1_epi8(15), bit = _mm256_set1_epi8(16); \
-    __m256i a = _mm256_or_si256(_mm256_and_si256(v, low), _mm256_and_si256(_mm256_slli_epi16(h, 4), bit)); \
-    __m256i b = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(v, 4), low), _mm256_and_si256(_mm256_slli_epi16(h, 3), bit)); \
-    c = ltxi_##S##_dpw(c, _mm256_maddubs_epi16(a, LTXI_M256(q)), _mm256_set1_epi32(*s)); \
-    return ltxi_##S##_dpw(c, _mm256_maddubs_epi16(b, LTXI_M256(q + 32)), _mm256_set1_epi32(s[LTXI_LANES])); \
-} \
-LTXI_I_##S __m256i ltxi_##S##_row_min(int32_t type, const uint8_t *p, const int8_t *q, size_t step, const int32_t *s) \
-{ \
-    const uint8_t *v = type == LTX_Q5_K ? p + 48 : p + 16; \
-    __m256i h = type == LTX_Q5_K ? LTXI_M256(p + 16) : _mm256_setzero_si256(), c = _mm256_setzero_si256(), d = c; /* two chains */ \
-    c = ltxi_##S##_two_min(c, LTXI_M256(v), h, q, s); \
-    d = ltxi_##S##_two_min(d, LTXI_M256(v + 32), _mm256_srli_epi16(h, 2), q + step, s + 32); \
-    c = ltxi_##S##_two_min(c, LTXI_M256(v + 64), _mm256_srli_epi16(h, 4), q + 2 * step, s + 64); \
-    return _mm256_add_epi32(c, ltxi_##S##_two_min(d, LTXI_M256(v + 96), _mm256_srli_epi16(h, 6), q + 3 * step, s + 96)); \
-} \
-/* 128 elements of Q6_K: bytes v, w with low bits, h with two more for each of four; scales: eight words in both halves */ \
-LTXI_I_##S __m256i ltxi_##S##_half_q6(__m256i c, __m256i v, __m256i w, __m256i h, __m256i scales, const int8_t *q, size_t step) \
-{ \
-    __m256i low = _mm256_set1_epi8(15), two = _mm256_set1_epi8(48), words = _mm256_set1_epi16(0x0100); \
-    __m256i pick = _mm256_inserti128_si256(words, _mm_set1_epi16(0x0302), 1), next = _mm256_set1_epi16(0x0404); \
-    __m256i a = _mm256_or_si256(_mm256_and_si256(v, low), _mm256_and_si256(_mm256_slli_epi16(h, 4), two)); \
-    __m256i b = _mm256_or_si256(_mm256_and_si256(w, low), _mm256_and_si256(_mm256_slli_epi16(h, 2), two)); \
-    __m256i d = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(v, 4), low), _mm256_and_si256(h, two)); \
-    __m256i e = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(w, 4), low), _mm256_and_si256(_mm256_srli_epi16(h, 2), two)); \
-    c = ltxi_##S##_dpw(c, _mm256_maddubs_epi16(a, LTXI_M256(q)), _mm256_shuffle_epi8(scales, pick)); pick = _mm256_add_epi8(pick, next); \
-    c = ltxi_##S##_dpw(c, _mm256_maddubs_epi16(b, LTXI_M256(q + 32)), _mm256_shuffle_epi8(scales, pick)); pick = _mm256_add_epi8(pick, next); \
-    c = ltxi_##S##_dpw(c, _mm256_maddubs_epi16(d, LTXI_M256(q + step)), _mm256_shuffle_epi8(scales, pick)); pick = _mm256_add_epi8(pick, next); \
-    return ltxi_##S##_dpw(c, _mm256_maddubs_epi16(e, LTXI_M256(q + step + 32)), _mm256_shuffle_epi8(scales, pick)); \
-} \
-LTXI_I_##S __m256i ltxi_##S##_row_q6(const uint8_t *p, const int8_t *q, size_t step) \
-{ \
-    __m256i scales = _mm256_cvtepi8_epi16(LTXI_M128(p + 192)), c = _mm256_setzero_si256(); \
-    c = ltxi_##S##_half_q6(c, LTXI_M256(p), LTXI_M256(p + 32), LTXI_M256(p + 128), _mm256_permute4x64_epi64(scales, 0x44), q, step); \
-    return ltxi_##S##_half_q6(c, LTXI_M256(p + 64), LTXI_M256(p + 96), LTXI_M256(p + 160), _mm256_permute4x64_epi64(scales, 0xee), q + 2 * step, step); \
-} \
 LTXI_I_##S int ltxi_##S##_lone(int32_t type, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t b, const ltxi_##S##_super *s, int32_t *isum) \
 { \
-    const int8_t *q = ltxi_acts_q(x, row, b * 8); \
-    int32_t pair[8 * LTXI_LANES], bytes = ltxi_super_bytes(type), r, line; \
+    int32_t bytes = ltxi_super_bytes(type), r, line; \
     const uint8_t *p = w + (size_t)b * (size_t)bytes; \
-    size_t step = (size_t)x->rows * LTXI_DEEP; \
-    __m256i v[8]; \
-    LTXI_UNROLL for (r = 0; r < 8; r++) if (type != LTX_Q6_K) ltxi_##S##_wst(pair + r * LTXI_LANES, ltxi_##S##_wadd(s->scale[2 * r], ltxi_##S##_wshl(s->scale[2 * r], 16))); \
-    for (r = 0; r < LTXI_LANES; r++, p += ld) { \
-        v[r & 7] = type == LTX_Q6_K ? ltxi_##S##_row_q6(p, q, step) : ltxi_##S##_row_min(type, p, q, step, pair + r); \
-        for (line = 0; line < 2 * bytes && r % 2 != 0; line += 64) LTXI_PREFETCH(w + 2 * LTXI_LANES * ld + (size_t)(b * 8 + r / 2) * (size_t)(2 * bytes) + line); \
-        if ((r & 7) == 7) _mm256_storeu_si256((__m256i *)(void *)(isum + r - 7), ltxi_avx2_eight(v)); \
+    uint8_t scales[8 * LTXI_LANES]; /* eight for rows 0, 1, 4, 5, 8, ..., then those for rows 2, 3, 6, ... */ \
+    ltxi_##S##_raw_acts q; \
+    __m256i v[LTXI_LANES]; \
+    ltxi_##S##_line_up(type, x, row, b * 8, &q); \
+    if (type != LTX_Q6_K) { \
+        ltxi_##S##_wst(scales, ltxi_##S##_wlow(s->scales[0], s->scales[1])); \
+        ltxi_##S##_wst(scales + 64, ltxi_##S##_whigh(s->scales[0], s->scales[1])); \
     } \
+    for (r = 0; r < LTXI_LANES; r++, p += ld) { \
+        v[r] = ltxi_##S##_row_sums(type, p, type == LTX_Q6_K ? p + 192 : scales + (r & 2) * 32 + (r >> 2) * 16 + (r & 1) * 8, &q); \
+        if (r & 1) LTXI_FETCH(w, ld, b * 8 + r / 2, bytes / 8); \
+        LTXI_UNROLL for (line = 0; line < bytes; line += 64) LTXI_PREFETCH_NEAR(p + 2 * bytes + line); \
+    } \
+    ltxi_##S##_wst(isum, ltxi_##S##_join(ltxi_avx2_eight(v), ltxi_avx2_eight(v + 8))); \
     return 1; \
+}
+typedef struct ltxi_avx2_raw_acts { const int8_t *q; size_t step; } ltxi_avx2_raw_acts;
+LTXI_I_avx2 void ltxi_avx2_line_up(int32_t type, const ltxi_acts *x, int32_t row, int32_t b, ltxi_avx2_raw_acts *q)
+{
+    (void)type;
+    q->q = ltxi_acts_q(x, row, b);
+    q->step = (size_t)x->rows * LTXI_DEEP;
+}
+LTXI_I_avx2 __m256i ltxi_avx2_numbers(int32_t type, const uint8_t *p, int32_t i) /* columns 32i.. of a super-block; up: from where their bits above the fourth lie */
+{
+    int32_t q6 = type == LTX_Q6_K, up = q6 ? 4 - (i & 3) * 2 : 4 - i;
+    __m256i v = LTXI_M256(q6 ? p + i / 4 * 64 + (i & 1) * 32 : p + (type == LTX_Q5_K ? 48 : 16) + i / 2 * 32), h;
+    if (i & (q6 ? 2 : 1)) v = _mm256_srli_epi16(v, 4);
+    v = _mm256_and_si256(v, _mm256_set1_epi8(15));
+    if (type == LTX_Q4_K) return v;
+    h = LTXI_M256(q6 ? p + 128 + i / 4 * 32 : p + 16);
+    h = up < 0 ? _mm256_srli_epi16(h, -up) : _mm256_slli_epi16(h, up);
+    return _mm256_or_si256(v, _mm256_and_si256(h, _mm256_set1_epi8(q6 ? 48 : 16)));
+}
+LTXI_I_avx2 __m256i ltxi_avx2_spread(int32_t type, __m256i k, int32_t i)
+{
+    if (type != LTX_Q6_K) return _mm256_shuffle_epi8(k, _mm256_set1_epi16((short)(0x0100 + i * 0x0202)));
+    k = i < 4 ? _mm256_permute4x64_epi64(k, 0x44) : _mm256_permute4x64_epi64(k, 0xee);
+    return _mm256_shuffle_epi8(k, _mm256_set_m128i(_mm_set1_epi16((short)(0x0302 + (i & 3) * 0x0404)), _mm_set1_epi16((short)(0x0100 + (i & 3) * 0x0404))));
+}
+LTXI_I_avx2 __m256i ltxi_avx2_row_sums(int32_t type, const uint8_t *p, const uint8_t *scales, const ltxi_avx2_raw_acts *q)
+{
+    __m256i c = _mm256_setzero_si256(), k, v;
+    int32_t i;
+    if (type == LTX_Q6_K) k = _mm256_cvtepi8_epi16(LTXI_M128(scales));
+    else k = _mm256_broadcastsi128_si256(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)scales)));
+    LTXI_UNROLL for (i = 0; i < 8; i++) {
+        v = _mm256_maddubs_epi16(ltxi_avx2_numbers(type, p, i), LTXI_M256(q->q + (size_t)(i / 2) * q->step + i % 2 * 32));
+        c = _mm256_add_epi32(c, _mm256_madd_epi16(v, ltxi_avx2_spread(type, k, i)));
+    }
+    return c;
 }
 LTXI_LONE(avx2)
 
@@ -2601,6 +2620,8 @@ LTXI_AVX512W(wshl, (__m512i x, int32_t n), _mm512_sllv_epi32(x, _mm512_set1_epi3
 LTXI_AVX512W(wshr, (__m512i x, int32_t n), _mm512_srlv_epi32(x, _mm512_set1_epi32(n)))
 LTXI_AVX512W(wsar, (__m512i x, int32_t n), _mm512_srav_epi32(x, _mm512_set1_epi32(n)))
 LTXI_AVX512W(wmadd, (__m512i c, __m512i x, __m512i y), _mm512_dpwssd_epi32(c, x, y))
+LTXI_AVX512W(wlow, (__m512i x, __m512i y), _mm512_unpacklo_epi32(x, y))
+LTXI_AVX512W(whigh, (__m512i x, __m512i y), _mm512_unpackhi_epi32(x, y))
 LTXI_AVX512(cvt, (__m512i x), _mm512_cvtepi32_ps(x))
 LTXI_AVX512(half, (__m512i x), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)))
 LTXI_AVX512(halves, (const uint8_t *w, size_t ld, int last), _mm512_insertf32x8(_mm512_castps256_ps512(ltxi_avx2_halves8(w, ld, last)), ltxi_avx2_halves8(w + 8 * ld, ld, last), 1))
@@ -2703,7 +2724,59 @@ LTXI_ONE(q4_0, LTXI_Q4_BYTES)
 LTXI_FEW(avx512)
 LTXI_NIBBLES(avx512)
 LTXI_TILE_SUPERS(avx512)
-LTXI_I_avx512 __m256i ltxi_avx512_dpw(__m256i c, __m256i a, __m256i b) { return _mm256_dpwssd_epi32(c, a, b); }
+/* Q6_K goes through columns in their order. Q4_K and Q5_K take 128 bits from each of four sub-blocks, their first halves and then their second halves: products of both have
+   one scale, so they are added before it meets them. Sub-blocks of low bits first, then those of high bits. */
+typedef struct ltxi_avx512_raw_acts { __m512i q[4]; } ltxi_avx512_raw_acts;
+LTXI_AVX512W(lanes, (int32_t a, int32_t b, int32_t c, int32_t d), ltxi_avx512_join(_mm256_set_m128i(_mm_set1_epi16((short)b), _mm_set1_epi16((short)a)), \
+    _mm256_set_m128i(_mm_set1_epi16((short)d), _mm_set1_epi16((short)c))))
+LTXI_AVX512W(even, (__m512i x, __m512i y), _mm512_shuffle_i32x4(x, y, 0x88))
+LTXI_AVX512W(odd, (__m512i x, __m512i y), _mm512_shuffle_i32x4(x, y, 0xdd))
+LTXI_I_avx512 void ltxi_avx512_line_up(int32_t type, const ltxi_acts *x, int32_t row, int32_t b, ltxi_avx512_raw_acts *q)
+{
+    __m512i v[4], t[4];
+    int32_t i;
+    LTXI_UNROLL for (i = 0; i < 4; i++) v[i] = q->q[i] = _mm512_loadu_si512(ltxi_acts_q(x, row, b + i * 2));
+    if (type == LTX_Q6_K) return;
+    t[0] = ltxi_avx512_even(v[0], v[1]); t[1] = ltxi_avx512_odd(v[0], v[1]); t[2] = ltxi_avx512_even(v[2], v[3]); t[3] = ltxi_avx512_odd(v[2], v[3]);
+    LTXI_UNROLL for (i = 0; i < 2; i++) { q->q[i] = ltxi_avx512_even(t[i], t[2 + i]); q->q[2 + i] = ltxi_avx512_odd(t[i], t[2 + i]); }
+}
+/* v & 15, and above it the bits of h under mask, turned to the left by words of up: in 32 bits, but what stays under mask never leaves its byte */
+LTXI_AVX512W(mix, (__m512i v, __m512i h, __m512i up, int32_t mask), _mm512_or_si512(_mm512_and_si512(v, _mm512_set1_epi8(15)), \
+    _mm512_and_si512(_mm512_rolv_epi32(h, up), _mm512_set1_epi8((char)mask))))
+LTXI_I_avx512 __m512i ltxi_avx512_row_min(int32_t type, const uint8_t *p, const uint8_t *scales, const ltxi_avx512_raw_acts *q)
+{
+    const uint8_t *low = p + (type == LTX_Q5_K ? 48 : 16);
+    __m512i x = _mm512_loadu_si512(low), y = _mm512_loadu_si512(low + 64), v[2], t[2], c = _mm512_setzero_si512(), k = _mm512_set1_epi64(*(const ltxi_eight *)(const void *)scales);
+    int32_t i, j;
+    v[0] = ltxi_avx512_even(x, y); v[1] = ltxi_avx512_odd(x, y);
+    LTXI_UNROLL for (i = 0; i < 2; i++) {
+        LTXI_UNROLL for (j = 0; j < 2; j++) {
+            x = i == 0 ? v[j] : _mm512_srli_epi16(v[j], 4);
+            if (type == LTX_Q4_K) x = _mm512_and_si512(x, _mm512_set1_epi8(15));
+            else x = ltxi_avx512_mix(x, _mm512_broadcast_i32x4(LTXI_M128(p + 16 + j * 16)), ltxi_avx512_lanes(4 - i, 2 - i, -i, -2 - i), 16);
+            t[j] = _mm512_maddubs_epi16(x, q->q[i * 2 + j]);
+        }
+        c = _mm512_dpwssd_epi32(c, _mm512_add_epi16(t[0], t[1]), _mm512_shuffle_epi8(k, ltxi_avx512_lanes(i - 32768, i - 32766, i - 32764, i - 32762)));
+    }
+    return c;
+}
+LTXI_I_avx512 __m512i ltxi_avx512_row_q6(const uint8_t *p, const uint8_t *scales, const ltxi_avx512_raw_acts *q)
+{
+    __m512i x, c = _mm512_setzero_si512(), k = _mm512_castsi256_si512(_mm256_cvtepi8_epi16(LTXI_M128(scales)));
+    int32_t i, up;
+    LTXI_UNROLL for (i = 0; i < 4; i++) {
+        x = _mm512_loadu_si512(p + i / 2 * 64);
+        up = 4 - i % 2 * 4;
+        x = ltxi_avx512_mix(i % 2 == 0 ? x : _mm512_srli_epi16(x, 4), _mm512_broadcast_i64x4(LTXI_M256(p + 128 + i / 2 * 32)), ltxi_avx512_lanes(up, up, up - 2, up - 2), 48);
+        c = _mm512_dpwssd_epi32(c, _mm512_maddubs_epi16(x, q->q[i]), _mm512_permutexvar_epi16(ltxi_avx512_lanes(i * 4, i * 4 + 1, i * 4 + 2, i * 4 + 3), k));
+    }
+    return c;
+}
+LTXI_I_avx512 __m256i ltxi_avx512_row_sums(int32_t type, const uint8_t *p, const uint8_t *scales, const ltxi_avx512_raw_acts *q)
+{
+    __m512i c = type == LTX_Q6_K ? ltxi_avx512_row_q6(p, scales, q) : ltxi_avx512_row_min(type, p, scales, q);
+    return _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
+}
 LTXI_LONE(avx512)
 
 #ifdef LTXI_AMX
