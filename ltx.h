@@ -112,7 +112,8 @@
      quantized products; >>matrix has the details), multiply-adds are explicit, exp, log, tanh, sin and cos are our own. So logits are equal bit for
      bit on every target, instruction set, compiler, optimization level, thread count, batch size and split of the
      prompt. -ffast-math would break this and is refused (see LTX_ALLOW_FAST_MATH), as is x87 arithmetic; a host thread
-     that flushes denormals to zero is refused at init with LTX_E_HOST (threads of your pool have to keep denormals, too).
+     that flushes denormals to zero or does not round to nearest is refused at init with LTX_E_HOST (threads of your pool
+     have to be like that, too).
 
    IT DOES NOT train, load files (read or map them yourself), download, draw from the system's random numbers, or run
    encoder models, experts or scaled rope other than linear and by factors (such models are refused). Dimensions up to
@@ -160,7 +161,7 @@
 #define LTX_MAX_LAYERS 256
 #define LTX_MAX_ROW_COLS (1 << 17) /* largest cols of R8 and R4: sums of a row fit into 32 bits */
 #define LTX_MAX_STEPS  1024
-#define LTX_MAX_TOKENS (1 << 22) /* positions 0 .. this - 1: rope angles are exact to a few ulp so far */
+#define LTX_MAX_TOKENS (1 << 22) /* positions 0 .. this - 1: rope angles are exact to a few ulp so far (fewer positions if a frequency is above 1) */
 
 #ifdef __cplusplus
 extern "C" {
@@ -178,7 +179,7 @@ typedef enum ltx_result {
     LTX_E_FULL = -5,    /* no room in the cache or in an output array; also the end of an iteration */
     LTX_E_STOPPED = -6, /* a callback said stop; session as before the call                     */
     LTX_E_NAN = -7,     /* logits are not finite; session as before the call                    */
-    LTX_E_HOST = -8     /* the calling thread flushes denormals to zero: switch that off        */
+    LTX_E_HOST = -8     /* the calling thread flushes denormals to zero, or does not round to nearest */
 } ltx_result;
 
 /* Short English text of a result, never NULL; "" under LTX_NO_STRINGS. */
@@ -693,7 +694,7 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 #define LTXI_PREFETCH_NEAR(p) ((void)(p))
 #define LTXI_PREFETCH_WRITE(p) ((void)(p))
 #endif
-enum { LTXI_AHEAD = 16384 }; /* bytes that a stream is fetched ahead */
+enum { LTXI_AHEAD = 65536, LTXI_KV_AHEAD = 16384 }; /* bytes that a stream of weights, of keys or values, is fetched ahead */
 
 #ifdef LTX_NO_STRINGS
 #define LTXI_S(s) ""
@@ -843,7 +844,7 @@ LTX_API const char *ltx_result_text(ltx_result r)
     case LTX_E_FULL: return LTXI_S("no room left");
     case LTX_E_STOPPED: return LTXI_S("stopped by a callback");
     case LTX_E_NAN: return LTXI_S("logits are not finite");
-    case LTX_E_HOST: return LTXI_S("the host flushes denormals to zero");
+    case LTX_E_HOST: return LTXI_S("the host flushes denormals to zero or does not round to nearest");
     }
     return LTXI_S("unknown result");
 }
@@ -1826,7 +1827,7 @@ LTXI_T_##S void ltxi_##S##_sincos(const float *fh, const float *fl, float x, int
 }
 
 /* Natural logarithm of x > 0: x = m 2^e with m in [0.7, 1.42), s = (m - 1) / (m + 1), log m = 2s + s^3 R(s^2). */
-LTXI_FN float ltxi_log(float x)
+LTXI_FN float ltxi_ln(float x)
 {
     uint32_t u = ltxi_bits(x);
     float e = 0, m, f, s, z, r;
@@ -1985,7 +1986,7 @@ LTXI_I_##S void ltxi_##S##_##part##_##name(const uint8_t *w, size_t ld, const fl
     int32_t i, j; \
     LTXI_UNROLL for (j = 0; j < a * c; j++) s[j] = ltxi_##S##_set1(0.0f); \
     for (i = 0; i + 16 <= cols; i += 16) { \
-        if (i * size % 64 == 0) LTXI_UNROLL for (j = 0; j < a; j++) LTXI_PREFETCH(w + (size_t)(LTXI_LANES + j) * ld + (size_t)i * size); /* the next tile */ \
+        if (i * size % 64 == 0) LTXI_UNROLL for (j = 0; j < a; j++) LTXI_PREFETCH(w + (size_t)(2 * LTXI_LANES + j) * ld + (size_t)i * size); /* two tiles ahead */ \
         ltxi_##S##_##part##_##name##_16(w + (size_t)i * size, ld, f + i, fld, s); \
     } \
     if (i < cols) { \
@@ -2786,11 +2787,11 @@ LTXI_LONE(avx512)
 #define LTXI_I_amx __attribute__((unused, always_inline, target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))) static __inline__
 #define LTXI_BARRIER __asm__ volatile("" : : : "memory") /* gcc 12 does not know that tile loads read memory */
 typedef struct ltxi_amx_dots { int32_t s[LTXI_TILE * LTXI_LANES]; } ltxi_amx_dots;
-typedef struct ltxi_tiles { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } ltxi_tiles;
-LTXI_I_amx void ltxi_amx_shape(ltxi_tiles *t, int32_t i, int32_t rows, int32_t bytes) { t->rows[i] = (uint8_t)rows; t->bytes[i] = (uint16_t)bytes; }
+typedef struct ltxi_tile_config { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } ltxi_tile_config;
+LTXI_I_amx void ltxi_amx_shape(ltxi_tile_config *t, int32_t i, int32_t rows, int32_t bytes) { t->rows[i] = (uint8_t)rows; t->bytes[i] = (uint16_t)bytes; }
 LTXI_I_amx void ltxi_amx_begin(int32_t rows, int32_t count)
 {
-    ltxi_tiles t;
+    ltxi_tile_config t;
     int32_t left = rows % 16 > 0 ? rows % 16 : 16;
     memset(&t, 0, sizeof t);
     t.palette = 1;
@@ -2844,7 +2845,7 @@ LTXI_I_amx int ltxi_amx_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, 
 /* R8 and R4: signed bytes, sums over all columns stay in the tiles. Tiles 0..3 C, 4 A, 5 B of 64 columns; 6 A, 7 B of the last 32 if they are odd. */
 LTXI_I_amx void ltxi_amx_widths(int32_t rows)
 {
-    ltxi_tiles t;
+    ltxi_tile_config t;
     int32_t i;
     memset(&t, 0, sizeof t);
     t.palette = 1;
@@ -3372,7 +3373,7 @@ LTXI_I_##S void ltxi_##S##_panels(const uint8_t *k, int32_t bytes, const float *
 { \
     ltxi_##S##_v s[LTXI_QUERIES * u], v[u], t; \
     size_t step = (size_t)(d * 16 * bytes); \
-    const uint8_t *ahead = k + (size_t)at * step + LTXI_AHEAD; \
+    const uint8_t *ahead = k + (size_t)at * step + LTXI_KV_AHEAD; \
     int32_t i, j, n; \
     LTXI_UNROLL for (j = 0; j < queries * u; j++) s[j] = ltxi_##S##_set1(0.0f); \
     for (k += (size_t)at * step, i = 0; i < d; i++, k += 16 * bytes) { \
@@ -3401,7 +3402,7 @@ LTXI_I_##S void ltxi_##S##_slots(const uint8_t *v, int32_t bytes, int32_t d, int
     int32_t i, j, m, left = (d - at) / 16; \
     LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < u; j++) s[m * u + j] = ltxi_##S##_ld(o[m] + at + (j < left ? j * 16 : 0)); \
     for (v += at * bytes, i = 0; i < n; i++, v += d * bytes) { \
-        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(v + LTXI_AHEAD + j); \
+        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(v + LTXI_KV_AHEAD + j); \
         LTXI_UNROLL for (j = 0; j < u; j++) x[j] = ltxi_##S##_ldkv(v + (j < left ? j * 16 * bytes : 0), bytes); \
         LTXI_UNROLL for (m = 0; m < queries; m++) { \
             t = ltxi_##S##_set1(p[m][i]); \
@@ -3419,7 +3420,7 @@ LTXI_I_##S void ltxi_##S##_values_of(const uint8_t *v, int32_t bytes, int32_t d,
         else ltxi_##S##_slots(v, 1, d, at, n, p, queries, o); \
     } \
 } \
-LTXI_T_##S void ltxi_##S##_halve(const float *x, int32_t n, uint8_t *out) /* writes a multiple of 16 */ \
+LTXI_T_##S void ltxi_##S##_to_halves(const float *x, int32_t n, uint8_t *out) /* writes a multiple of 16 */ \
 { \
     int32_t i; \
     for (i = 0; i < n; i += 16) ltxi_##S##_sth(out + (size_t)i * 2, ltxi_##S##_get(x + i, n - i)); \
@@ -3472,7 +3473,7 @@ typedef struct ltxi_kernels {
     void  (*rope)(float *x, const float *c, const float *s, int32_t pairs, int32_t halves);
     void  (*scores)(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t panels, float *const *out);
     void  (*values)(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o);
-    void  (*halve)(const float *x, int32_t n, uint8_t *out);
+    void  (*to_halves)(const float *x, int32_t n, uint8_t *out);
 } ltxi_kernels;
 #define LTXI_KERNELS(S, a, c, u, QUERIES) \
     LTXI_GETPUT(S) LTXI_FUNCTIONS(S) LTXI_SINCOS(S) LTXI_QUANTIZE(S) LTXI_NORMS(S) LTXI_SOFTMAX(S) LTXI_ROPE(S) LTXI_ATTEND(S, u) QUERIES(S) \
@@ -3483,7 +3484,7 @@ typedef struct ltxi_kernels {
         k->quantize_row = ltxi_##S##_quantize_row; \
         k->quantize = ltxi_##S##_quantize; k->map = ltxi_##S##_map; k->sincos = ltxi_##S##_sincos; k->dot = ltxi_##S##_dot; k->zero = ltxi_##S##_zero; \
         k->norm = ltxi_##S##_norm; k->axpy = ltxi_##S##_axpy; k->mulv = ltxi_##S##_mulv; k->maximum = ltxi_##S##_maximum; k->expsum = ltxi_##S##_expsum; \
-        k->rope = ltxi_##S##_rope; k->scores = ltxi_##S##_scores; k->values = ltxi_##S##_values; k->halve = ltxi_##S##_halve; \
+        k->rope = ltxi_##S##_rope; k->scores = ltxi_##S##_scores; k->values = ltxi_##S##_values; k->to_halves = ltxi_##S##_to_halves; \
     }
 /* tiles of the quantized formats */
 #define LTXI_QUANTIZED(D) \
@@ -3857,7 +3858,7 @@ LTXI_FN void ltxi_cache_place(ltxi_arena *a, const ltxi_kv *kv, ltxi_cache *c)
 LTXI_FN float ltxi_kv_encode(const ltxi_kernels *k, const ltxi_kv *kv, const float *x, uint8_t *out)
 {
     if (kv->kind == LTX_KV_I8) return k->quantize(x, kv->dim, (int8_t *)out);
-    if (kv->kind == LTX_KV_F16) k->halve(x, kv->dim, out);
+    if (kv->kind == LTX_KV_F16) k->to_halves(x, kv->dim, out);
     else memcpy(out, x, (size_t)kv->dim * 4);
     return 1.0f;
 }
@@ -4079,7 +4080,7 @@ LTXI_FN ltxi_sure ltxi_how_sure(const ltxi_kernels *k, const float *logits, floa
     second = k->maximum(probs, n);
     r.prob = 1.0f / sum;
     r.margin = (1.0f - second) / sum;
-    r.entropy = ltxi_log(sum) - weighted / sum;
+    r.entropy = ltxi_ln(sum) - weighted / sum;
     return r;
 }
 
@@ -4163,6 +4164,56 @@ LTX_API void ltx_probabilities(int32_t isa, const ltx_sampler *sampler, const fl
 /* ==== >>model =============================================================================================
    Owns the check of a model at the door and its defaults; after it the hot path has no failure. May call: platform, formats.  */
 
+/* Double arithmetic for init: products pass through memory, so that no compiler fuses them. */
+LTXI_FN double ltxi_dmul(double a, double b) { volatile double p = a * b; return p; }
+LTXI_FN double ltxi_dlog(double x) /* x >= 1: halve, then 2 atanh((x-1)/(x+1)) as a series */
+{
+    double n = 0, s, z, term, sum = 0;
+    int32_t i;
+    while (x > 1.5) { x = x / 2; n = n + 1; }
+    s = (x - 1) / (x + 1);
+    z = ltxi_dmul(s, s);
+    for (i = 0, term = s; i < 20; i++, term = ltxi_dmul(term, z)) sum = sum + term / (double)(2 * i + 1);
+    return ltxi_dmul(n, 0.69314718055994530942) + 2 * sum;
+}
+LTXI_FN double ltxi_dexp_neg(double x) /* exp(-x), x >= 0: series on x / 2^k, then squared k times */
+{
+    double term = 1, sum = 1;
+    int32_t k = 0, i;
+    while (x > 0.125) { x = x / 2; k++; }
+    for (i = 1; i < 14; i++) { term = ltxi_dmul(term, -x) / (double)i; sum = sum + term; }
+    for (; k > 0; k--) sum = ltxi_dmul(sum, sum);
+    return sum;
+}
+LTXI_FN double ltxi_frequency(const ltx_model *m, int32_t i) /* theta^(-2i/dims) / (scale factor_i) */
+{
+    double f = ltxi_dexp_neg(ltxi_dmul(ltxi_dlog((double)m->rope_theta), 2.0 * (double)i / (double)m->rope_dims)) / (double)m->rope_scale;
+    return m->rope_factors.data == NULL ? f : f / (double)ltxi_le_float((const uint8_t *)m->rope_factors.data + (size_t)i * 4);
+}
+/* How many positions keep all angles where sine and cosine are exact; 0 if a frequency is no number. */
+LTXI_FN int32_t ltxi_positions(const ltx_model *m)
+{
+    double f, most = 1;
+    int32_t i;
+    for (i = 0; i < m->rope_dims / 2; i++) {
+        f = ltxi_frequency(m, i);
+        if (!(f >= 0 && f <= (double)LTX_MAX_TOKENS)) return 0;
+        if (f > most) most = f;
+    }
+    return (int32_t)((double)LTX_MAX_TOKENS / most);
+}
+/* all of them, as sums of two floats, zeros up to ld */
+LTXI_FN void ltxi_frequencies(const ltx_model *m, float *high, float *low, int32_t ld)
+{
+    int32_t i;
+    double f;
+    for (i = 0; i < ld; i++) high[i] = low[i] = 0.0f;
+    for (i = 0; i < m->rope_dims / 2; i++) {
+        f = ltxi_frequency(m, i);
+        high[i] = (float)f;
+        low[i] = (float)(f - (double)high[i]);
+    }
+}
 LTXI_FN void ltxi_model_defaults(ltx_model *m)
 {
     if (m->n_kv_heads == 0) m->n_kv_heads = m->n_heads;
@@ -4249,6 +4300,7 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
     if ((r = ltxi_check_mat(log, -1, "embed", &m.embed, m.vocab, m.dim, 0)) != LTX_OK || (r = ltxi_check_mat(log, -1, "out_norm", &m.out_norm, 1, m.dim, LTXI_VECTOR)) != LTX_OK
         || (r = ltxi_check_mat(log, -1, "head", &m.head, m.vocab, m.dim, LTXI_OPTIONAL)) != LTX_OK
         || (r = ltxi_check_mat(log, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR)) != LTX_OK) return r;
+    if (ltxi_positions(&m) < m.ctx) return ltxi_fail(log, LTX_E_MODEL, -1, "rope_scale, rope_factors", LTXI_S("frequencies too high for ctx, or no numbers"), ltxi_positions(&m), m.ctx);
     for (i = 0; i < m.n_layers; i++) if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
     if (m.n_draft_ids < 0 || m.n_draft_ids > m.vocab || (m.n_draft_ids > 0 && m.draft_ids == NULL)) return ltxi_fail(log, LTX_E_MODEL, -1, "draft_ids", LTXI_S("missing, or more than the vocabulary"), m.vocab, m.n_draft_ids);
     for (i = 0; i < m.n_draft_ids; i++) {
@@ -4339,6 +4391,7 @@ struct ltx_session {
     ltxi_kv   kv;
     ltx_stats stats;
     int32_t position, high;  /* next position; highest ever since the last reset (rewinding with a window) */
+    int32_t positions;       /* how many there can be */
     int32_t n_rows, n_caches, n_storage;
     int32_t ld, q_ld, kv_ld, angle_ld; /* floats between rows of the buffers below */
     /* state block; R = desc.rows */
@@ -4422,7 +4475,7 @@ LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
     if (d->threads == 0) d->threads = 1;
     if (d->act_bits == 0) d->act_bits = 8;
     ltxi_draft_defaults(&d->draft, d->draft_max);
-    if ((r = ltxi_range(log, "ctx", 1, d->ctx, LTX_MAX_TOKENS)) != LTX_OK || (r = ltxi_range(log, "rows", 1, d->rows, 65536)) != LTX_OK
+    if ((r = ltxi_range(log, "ctx", 1, d->ctx, ltxi_positions(m))) != LTX_OK || (r = ltxi_range(log, "rows", 1, d->rows, 65536)) != LTX_OK
         || (r = ltxi_range(log, "logits_rows", 1, d->logits_rows, d->rows)) != LTX_OK || (r = ltxi_range(log, "kv", LTX_KV_F32, d->kv, LTX_KV_I8)) != LTX_OK
         || (r = ltxi_range(log, "window", 0, d->window, LTX_MAX_TOKENS)) != LTX_OK
         || (r = ltxi_range(log, "sinks", 0, d->sinks, d->window > 0 ? LTX_MAX_TOKENS : 0)) != LTX_OK
@@ -4558,44 +4611,10 @@ LTX_API ltx_result ltx_session_need(const ltx_model *model, const ltx_session_de
     return LTX_OK;
 }
 
-/* Double arithmetic for init: products pass through memory, so that no compiler fuses them. */
-LTXI_FN double ltxi_dmul(double a, double b) { volatile double p = a * b; return p; }
-LTXI_FN double ltxi_dlog(double x) /* x >= 1: halve, then 2 atanh((x-1)/(x+1)) as a series */
+LTXI_FN int ltxi_host_ok(void) /* denormals are kept, sums are rounded to nearest */
 {
-    double n = 0, s, z, term, sum = 0;
-    int32_t i;
-    while (x > 1.5) { x = x / 2; n = n + 1; }
-    s = (x - 1) / (x + 1);
-    z = ltxi_dmul(s, s);
-    for (i = 0, term = s; i < 20; i++, term = ltxi_dmul(term, z)) sum = sum + term / (double)(2 * i + 1);
-    return ltxi_dmul(n, 0.69314718055994530942) + 2 * sum;
-}
-LTXI_FN double ltxi_dexp_neg(double x) /* exp(-x), x >= 0: series on x / 2^k, then squared k times */
-{
-    double term = 1, sum = 1;
-    int32_t k = 0, i;
-    while (x > 0.125) { x = x / 2; k++; }
-    for (i = 1; i < 14; i++) { term = ltxi_dmul(term, -x) / (double)i; sum = sum + term; }
-    for (; k > 0; k--) sum = ltxi_dmul(sum, sum);
-    return sum;
-}
-/* freq[i] = theta^(-2i/dims) / (scale factor_i), as the sum of two floats */
-LTXI_FN void ltxi_frequencies(const ltx_model *m, float *high, float *low, int32_t ld)
-{
-    int32_t i;
-    double ln = ltxi_dlog((double)m->rope_theta), f;
-    for (i = 0; i < ld; i++) high[i] = low[i] = 0.0f;
-    for (i = 0; i < m->rope_dims / 2; i++) {
-        f = ltxi_dexp_neg(ltxi_dmul(ln, 2.0 * (double)i / (double)m->rope_dims)) / (double)m->rope_scale;
-        if (m->rope_factors.data != NULL) f = f / (double)ltxi_le_float((const uint8_t *)m->rope_factors.data + (size_t)i * 4);
-        high[i] = (float)f;
-        low[i] = (float)(f - (double)high[i]);
-    }
-}
-LTXI_FN int ltxi_flushes_denormals(void)
-{
-    volatile float tiny = FLT_MIN, half = 0.5f, product = tiny * half;
-    return !(product > 0);
+    volatile float tiny = FLT_MIN, half = 0.5f, one = 1.0f, small = FLT_EPSILON / 8, product = tiny * half, above = one + small, below = one - small;
+    return product > 0 && above == one && below == one;
 }
 
 LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
@@ -4633,6 +4652,7 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     for (i = 0; i < s->desc.plan.count; i++) if (s->desc.plan.steps[i].run & LTX_ATTN) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
     for (i = 0; i < s->desc.rows; i++) s->free_slots[i] = s->desc.rows - 1 - i;
     ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
+    s->positions = ltxi_positions(&s->model);
     for (i = 0; i < LTXI_BINS; i++) { /* as if a confidence of p had been right p of the time, twice */
         s->tries[i] = 2.0f;
         s->hits[i] = 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS;
@@ -4650,7 +4670,7 @@ LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_de
     if ((r = ltxi_block_ok(&desc->log, "state", &need.state, &mem->state)) != LTX_OK || (r = ltxi_block_ok(&desc->log, "cache", &need.cache, &mem->cache)) != LTX_OK
         || (r = ltxi_block_ok(&desc->log, "scratch", &need.scratch, &mem->scratch)) != LTX_OK) return r;
 #ifndef LTX_ALLOW_FAST_MATH
-    if (ltxi_flushes_denormals()) return ltxi_fail(&desc->log, LTX_E_HOST, -1, "host", LTXI_S("denormals are flushed to zero"), 0, 0);
+    if (!ltxi_host_ok()) return ltxi_fail(&desc->log, LTX_E_HOST, -1, "host", LTXI_S("denormals are flushed to zero, or sums are not rounded to nearest"), 0, 0);
 #endif
     s.desc.isa = ltxi_isa_best(s.desc.isa);
     if (s.desc.isa < 0) return ltxi_fail(&desc->log, LTX_E_ABSENT, -1, "isa", LTXI_S("not on this machine or not built in"), desc->isa, (int64_t)ltx_isa_mask());
@@ -5142,7 +5162,7 @@ LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
 /* ==== >>decode ============================================================================================
    Owns the loops: prompts in pieces, one token at a time, self-speculation. May call: sampling, engine.         */
 
-LTXI_FN int32_t ltxi_limit(const ltx_session *s) { return s->kv.window > 0 ? LTX_MAX_TOKENS : s->desc.ctx; } /* positions of a sequence */
+LTXI_FN int32_t ltxi_limit(const ltx_session *s) { return s->kv.window > 0 ? s->positions : s->desc.ctx; } /* positions of a sequence */
 LTXI_FN ltx_result ltxi_room(const ltx_session *s, int32_t count)
 {
     int32_t limit = ltxi_limit(s);
@@ -6060,7 +6080,7 @@ LTX_API ltx_result ltx_map(int32_t isa, ltx_fn f, const float *x, int32_t n, flo
     if (k == NULL) return LTX_E_ABSENT;
     if (x == NULL || y == NULL || n < 0 || f < LTX_FN_EXP || f > LTX_FN_COS) return LTX_E_ARG;
     memset(zero, 0, sizeof zero);
-    if (f == LTX_FN_LOG) { for (i = 0; i < n; i++) y[i] = ltxi_log(x[i]); return LTX_OK; }
+    if (f == LTX_FN_LOG) { for (i = 0; i < n; i++) y[i] = ltxi_ln(x[i]); return LTX_OK; }
     if (f != LTX_FN_SIN && f != LTX_FN_COS) { k->map((int32_t)f, x, n, y); return LTX_OK; }
     for (i = 0; i < n; i += 16) {
         part = ltxi_min(16, n - i);
@@ -6096,12 +6116,12 @@ LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x
     const ltxi_kernels *k = ltxi_kernels_of(isa, &table);
     int32_t h, ld;
     if (k == NULL) return LTX_E_ABSENT;
-    if (model == NULL || x == NULL || heads < 0 || position < 0 || position >= LTX_MAX_TOKENS) return LTX_E_ARG;
+    if (model == NULL || x == NULL || heads < 0 || position < 0) return LTX_E_ARG;
     m = *model;
     ltxi_model_defaults(&m);
     if (m.rope_dims < 0 || m.rope_dims % 2 != 0 || m.rope_dims > m.head_dim || m.head_dim > LTX_MAX_HEAD || !ltxi_in(0, m.rope_pairs, LTX_ROPE_NONE)) return LTX_E_ARG;
     if (!(m.rope_theta >= 1.0f && m.rope_theta <= 1e12f) || !ltxi_finite_positive(m.rope_scale)) return LTX_E_ARG;
-    if (ltxi_check_mat(NULL, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR) != LTX_OK) return LTX_E_ARG;
+    if (ltxi_check_mat(NULL, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR) != LTX_OK || position >= ltxi_positions(&m)) return LTX_E_ARG;
     ld = ltxi_round_up(m.rope_dims, 16);
     ltxi_frequencies(&m, freq, freq + ld, ld);
     ltxi_rope_angles(k, freq, ld, m.rope_dims, m.rope_pairs, position, angles);

@@ -322,11 +322,11 @@ static int32_t stop_now(void *user, const ltx_view *v)
 }
 
 #if defined(__SSE2__)
-static ltx_result init_with_flush_to_zero(const ltx_model *m, const ltx_session_desc *d)
+static ltx_result init_with_mode(const ltx_model *m, const ltx_session_desc *d, unsigned bits)
 {
     kit_session s;
     unsigned before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040u); /* flush to zero, denormals are zero */
+    _mm_setcsr(before | bits);
     ltx_result r = kit_try(m, d, 0, &s);
     _mm_setcsr(before);
     kit_close(&s);
@@ -365,7 +365,9 @@ static void every_result(void)
     kit_free(k);
     k = kit_make(&kit_small, 5);
 #if defined(__SSE2__)
-    CHECK_EQ(init_with_flush_to_zero(&k->m, &d), LTX_E_HOST);
+    CHECK_EQ(init_with_mode(&k->m, &d, 0), LTX_OK);
+    CHECK_EQ(init_with_mode(&k->m, &d, 0x8040u), LTX_E_HOST);                                            /* flush to zero, denormals are zero */
+    for (unsigned mode = 1; mode < 4; mode++) CHECK_EQ(init_with_mode(&k->m, &d, mode << 13), LTX_E_HOST); /* down, up, to zero */
 #endif
     s = kit_open(&k->m, &d);
     kit_close(&s);

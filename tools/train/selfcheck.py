@@ -75,7 +75,7 @@ def check_recipe_numbers():
     assert chances[0] == 0 and abs(chances[-1] - 0.1) < 1e-12 and chances == sorted(chances)
     turns = [train.exits_of_step(12, rotation, step) for step in range(rotation)]
     assert sorted(l for turn in turns for l in turn) == list(range(11)), turns   # each exit once a round
-    assert train.exit_weights(4).tolist() == [1, 3, 6, 10]
+    assert train.exit_weights(4, 2).tolist() == [1, 3, 6, 10] and train.exit_weights(4, 0).tolist() == [1] * 4
 
 
 def check_resume(folder):

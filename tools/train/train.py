@@ -51,6 +51,10 @@ RECIPE = {
                       "never. More = sturdier against skipped layers, less = lower loss", 0.1, 0.1, 0.1),
     "exit_scale": ("weight of the exit losses next to the last layer's 1. More = better early exits "
                    "and drafts, at some cost to full depth; 0 = an ordinary model", 1.0, 1.0, 0.5),
+    "exit_slope": ("how much more late exits weigh than early ones: 2 = as 1, 3, 6, 10, ... (LayerSkip), 0 = all "
+                   "the same, which drafts from the first layers want", 2.0, 2.0, 2.0),
+    "distill": ("share of an exit's loss that asks it to agree with the last layer instead of with the text: what "
+                "drafts and exits are measured by, and never more than the exit can know", 0.0, 0.0, 0.0),
     "rotation": ("each step trains every R-th exit, in turn. 1 = all at once: dearest; "
                  "larger = cheaper steps, each exit trained less often", 3, 4, 6),
     "minutes": ("time to train; the learning rate is planned to end with it", 0.3, 23.0, 54.0),
@@ -88,6 +92,8 @@ def parse(argv):
                        help="train this many steps instead of minutes: the only way to get the same "
                        "weights twice, as a clock does not count evenly")
     run = p.add_argument_group("run")
+    run.add_argument("--init", metavar="FILE", help="begin with the weights of this model.safetensors instead of "
+                     "random ones; its sizes count")
     run.add_argument("--seed", type=int, default=1, metavar="N", help="first weights, windows, dropped layers")
     run.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: all)")
     run.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto",
@@ -113,6 +119,8 @@ def check_options(opt):
             raise decoder.Problem(f"--{key} must be at least 1")
     if not 0 <= opt.layer_dropout < 1:
         raise decoder.Problem("--layer-dropout is a chance: from 0 to below 1")
+    if not 0 <= opt.distill <= 1 or not 0 <= opt.exit_slope <= 2:
+        raise decoder.Problem("--distill is a share, from 0 to 1; --exit-slope goes from 0 to 2")
     if opt.exit_scale < 0 or opt.lr <= 0 or opt.steps < 0 or opt.minutes <= 0:
         raise decoder.Problem("--exit-scale and --steps must not be negative, --lr and --minutes must be above 0")
 
@@ -201,10 +209,10 @@ def dropout_chances(layers, highest):
     return [highest * (2 ** (l / max(1, layers - 1)) - 1) for l in range(layers)]
 
 
-def exit_weights(layers):
-    """1, 3, 6, 10, ...: late exits weigh more. They can be right more often, and asking the first
-    layers for the impossible would spend their capacity on it."""
-    return np.cumsum(np.arange(1.0, layers + 1))
+def exit_weights(layers, slope):
+    """With slope 2 as 1, 3, 6, 10, ...: late exits weigh more. They can be right more often, and asking
+    the first layers for the impossible would spend their capacity on it."""
+    return np.cumsum(np.arange(1.0, layers + 1)) ** (slope / 2)
 
 
 def exits_of_step(layers, rotation, step):
@@ -216,19 +224,23 @@ def learning_rate(opt, step, done):
     return opt.lr * min(1, (step + 1) / opt.warmup) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def step_loss(model, ids, targets, keep, exits, exit_scale, bf16):
+def step_loss(model, ids, targets, keep, exits, opt, bf16):
     """(loss to descend, cross entropy at full depth, weighted mean of the exits')."""
-    def cross_entropy(hidden):
-        return F.cross_entropy(model.logits(hidden).flatten(0, 1).float(), targets.flatten())
+    def exit_loss(hidden, teacher):
+        logits = model.logits(hidden).flatten(0, 1).float()
+        text = F.cross_entropy(logits, targets.flatten())
+        return text if opt.distill == 0 else (1 - opt.distill) * text + opt.distill * F.cross_entropy(logits, teacher)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         last, states = model(ids, keep, exits, torch.bfloat16 if bf16 else torch.float32)
-        full = cross_entropy(last)
-        if not exits or exit_scale == 0:
+        logits = model.logits(last).flatten(0, 1).float()
+        full = F.cross_entropy(logits, targets.flatten())
+        if not exits or opt.exit_scale == 0:
             return full, full.item(), math.nan
-        weight = exit_weights(model.shape.layers)
+        teacher = logits.detach().softmax(-1)       # it is not to come down to the exits
+        weight = exit_weights(model.shape.layers, opt.exit_slope)
         total = sum(weight[l] for l in exits)
-        early = sum(weight[l] / total * cross_entropy(states[l]) for l in exits)
-    return full + exit_scale * early, full.item(), early.item()
+        early = sum(weight[l] / total * exit_loss(states[l], teacher) for l in exits)
+    return full + opt.exit_scale * early, full.item(), early.item()
 
 
 def make_optimizer(model, lr):
@@ -244,7 +256,7 @@ class Run:
     def __init__(self, opt, shape):
         torch.manual_seed(opt.seed)
         self.opt, self.shape = opt, shape
-        self.model = decoder.Decoder(shape)
+        self.model = decoder.load_model(opt.init)[0] if opt.init else decoder.Decoder(shape)
         self.optimizer = make_optimizer(self.model, opt.lr)
         self.rng = np.random.default_rng(opt.seed)
         self.chances = dropout_chances(shape.layers, opt.layer_dropout)
@@ -284,7 +296,7 @@ class Run:
         ids, targets = draw_batch(self.rng, train, opt, done)
         keep = [self.rng.random() >= chance for chance in self.chances]     # for the whole batch:
         exits = exits_of_step(self.shape.layers, opt.rotation, self.step)   # a dropped layer costs nothing
-        loss, full, early = step_loss(self.model, ids, targets, keep, exits, opt.exit_scale, self.bf16)
+        loss, full, early = step_loss(self.model, ids, targets, keep, exits, opt, self.bf16)
         if not math.isfinite(full):
             raise decoder.Problem(f"the loss is no longer a number at step {self.step}: try a lower --lr")
         self.optimizer.zero_grad(set_to_none=True)
@@ -363,6 +375,10 @@ def main(argv):
     if opt.tokenizer == "bytes":
         sizes["vocab"] = decoder.BYTE_VOCAB
     shape = decoder.Shape(bos=decoder.BYTE_BOS if opt.tokenizer == "bytes" else 1, **sizes)
+    if opt.init:
+        shape = decoder.load_model(opt.init)[0].shape
+        if (shape.tokenizer, shape.seq) != (opt.tokenizer, opt.seq):
+            raise decoder.Problem(f"{opt.init} is {shape.tokenizer}, {shape.seq} tokens long: say --tokenizer and --seq as there")
     shape.check()
     opt.threads = opt.threads or os.cpu_count() or 1
     torch.set_num_threads(opt.threads)
