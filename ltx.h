@@ -57,7 +57,10 @@
      plan       array of steps; full depth, dropped layers, looped layers are plans
      depth      how many steps of the plan lay behind a row when its logits were read, skipped ones included. "Exit after
                 step i" is depth i+1. In a plan of all layers a step is a layer.
-     gate       the point after a step where a row may go on, skip steps or leave
+     gate       the point after a step where a row may go on, skip steps or leave: its logits are then read there
+     waiting    said of a row that left and whose remaining steps are done later, with others (LTX_FILL_DEFER)
+     sink       one of the first positions, which a window keeps
+     shortlist  tokens that a draft, or a screened gate, looks at instead of the whole vocabulary
      fill       what happens to the keys and values of the layers that a row did not run
      cache      keys and values of the earlier positions, one per attention step; a slot holds one position
 
@@ -104,7 +107,8 @@
      as it was before the call: the next logits are those of an undisturbed run. (Exceptions: with a window, whole pieces
      of a long prompt may stay, see ltx_eval; waiting rows may have been brought forward; statistics keep counting.)
      ltx_log, where a descriptor has one, gets an event that names the object and the two numbers which disagree. The
-     library never prints, aborts or exits. Pointers must not be NULL except where it is said. NaN weights or hidden
+     library never prints, aborts or exits. Pointers must not be NULL except where it is said (some calls check, do not rely on
+     it). NaN weights or hidden
      vectors surface as LTX_E_NAN where logits are read; a call that asks for none does not notice them: rewind then.
 
    SAME BITS
@@ -356,7 +360,7 @@ typedef struct ltx_view {
     const float *logits;   /* [vocab] of an exit here, if ltx_policy.want_logits; else NULL       */
 } ltx_view;
 
-enum { LTX_GO = 0, LTX_STOP = -1, LTX_LEAVE = 0x7fffffff }; /* answers; n > 0 = skip the next n steps */
+enum { LTX_GO = 0, LTX_STOP = -1, LTX_LEAVE = 0x7fffffff }; /* answers; n > 0 = skip the next n steps; STOP = the call fails with LTX_E_STOPPED, to end a row early LEAVE */
 typedef int32_t ltx_gate_fn(void *user, const ltx_view *view);
 
 /* The gate is asked only for rows whose logits the caller wants (in ltx_eval of a prompt: the last one), at steps with
@@ -396,7 +400,7 @@ typedef enum ltx_isa { LTX_ISA_AUTO = 0, LTX_ISA_SCALAR, LTX_ISA_AVX2, LTX_ISA_A
                        LTX_ISA_SIMD128, /* WebAssembly, chosen when compiling */
                        LTX_ISA_COUNT } ltx_isa;
 /* Bit (1u << isa) is set for each set that is compiled in and usable on this processor and operating system. On processors with AMX this, and AUTO, ask Linux
-   once for permission to use tiles in this process. */
+   for permission to use tiles in this process. */
 LTX_API uint32_t ltx_isa_mask(void);
 LTX_API const char *ltx_isa_name(int32_t isa); /* "avx512"; "" under LTX_NO_STRINGS */
 
@@ -524,7 +528,7 @@ typedef struct ltx_token {
        while (t is not the end of the text) {
            use t;
            if (ltx_decode(s, &sampler, t, out, cap, &n) != LTX_OK) break;
-           use out[0..n-2], which may hold the end of the text; t = out[n-1].id;
+           use out[0..n-2], which may hold the end of the text (ltx_rewind to it if the session goes on); t = out[n-1].id;
        }
    cap >= 1 limits the round. LTX_E_FULL when the cache has no place for `token`. Exits of the policy apply to plain
    decoding; with speculation the policy's rule is not asked, and the plan's fill must not matter: all rows run to the end. */
@@ -566,7 +570,7 @@ LTX_API ltx_result ltx_gguf_next_kv(const ltx_gguf *g, uint64_t *cursor, ltx_ggu
 LTX_API ltx_result ltx_gguf_next_tensor(const ltx_gguf *g, uint64_t *cursor, ltx_gguf_tensor *out);
 
 /* Tokenizer from the same image: tokenizer.ggml.model "llama" (SentencePiece BPE with byte fallback) or "ltx-bytes" (token id =
-   byte, and special tokens above). */
+   byte, and special tokens above). GPT-2 style BPE ("gpt2": Qwen, Llama 3) is LTX_E_ABSENT: such models run, tokens come from you. */
 typedef struct ltx_vocab ltx_vocab; /* lives in the block given to init; the image must outlive it */
 LTX_API ltx_result ltx_vocab_need(ltx_blob image, const ltx_log *log, ltx_need *out);
 LTX_API ltx_result ltx_vocab_init(ltx_blob image, ltx_mem mem, const ltx_log *log, ltx_vocab **out);
@@ -588,7 +592,9 @@ LTX_API int32_t ltx_piece(const ltx_vocab *v, int32_t token, int32_t first, char
 LTX_API int32_t ltx_vocab_longest(const ltx_vocab *v);
 #endif /* LTX_NO_GGUF */
 
-/* ---- tensor operations, usable alone --------------------------------------------------------------------- */
+/* ---- tensor operations, usable alone ---------------------------------------------------------------------
+   They take the host's floating-point mode as it is (only ltx_session_init checks it), and each call with an isa looks the set up
+   afresh: for work in loops, a session is the better tool. */
 
 /* Bytes of a row of `cols` elements; 0 if the type is unknown or cols no multiple of its block: 256 for Q4_K, Q5_K and Q6_K, 1 for F32, F16 and
    BF16, else 32. Where sixteen rows lie together it is a sixteenth of what they take. SIZE_MAX if that does not fit. */
@@ -605,8 +611,8 @@ LTX_API ltx_result ltx_mat_encode(int32_t type, const float *x, int32_t rows, in
 LTX_API ltx_result ltx_mat_row(const ltx_mat *w, int32_t row, float *y);
 /* n elements to or from a format; n a multiple of the block. F16, BF16, Q8_0 round to nearest even; Q8_0: d = max|x| / 127 rounded to
    half; Q4_0: d = (x of largest |x|) / -8, x / d + 8.5 cut off, as GGML does. K formats: a search of our own for a small squared error, which
-   gives the same bytes everywhere; a super-block with an input that is not finite, or too large for d, decodes to numbers that are not
-   finite. Return 0 or LTX_E_ARG (also for types in which sixteen rows lie together: see ltx_mat_encode and ltx_mat_row). */
+   gives the same bytes everywhere. Of all of these a block or super-block with an input that is not finite decodes to NaN throughout, one
+   too large for d to numbers that are not finite. Return 0 or LTX_E_ARG (also for types in which sixteen rows lie together: see ltx_mat_encode and ltx_mat_row). */
 LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *out);
 LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y);
 
@@ -627,7 +633,7 @@ LTX_API ltx_result ltx_rmsnorm(int32_t isa, const float *x, const void *w, int32
 LTX_API ltx_result ltx_softmax(int32_t isa, float *x, int32_t n);
 /* Rotate `heads` vectors of the model's head_dim at a position, in place. (arXiv 2104.09864) */
 LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x, int32_t heads, int32_t position);
-/* Probabilities [n] of a sampler (temperature > 0 after its filters, or one-hot if greedy); order [n] is scratch. Then a draw with u in [0,1). */
+/* (An absent isa here means the scalar set, which gives the same.) Probabilities [n] of a sampler (temperature > 0 after its filters, or one-hot if greedy); order [n] is scratch. Then a draw with u in [0,1). */
 LTX_API void    ltx_probabilities(int32_t isa, const ltx_sampler *sampler, const float *logits, int32_t n, float *probs, int32_t *order);
 LTX_API int32_t ltx_draw(const float *probs, int32_t n, float u);
 LTX_API float   ltx_random(ltx_sampler *sampler); /* next u of the generator: 24 bits, [0,1) */
@@ -684,16 +690,16 @@ LTX_API uint32_t ltx_version(void); /* major * 10000 + minor * 100 + patch */
 #define LTXI_UNROLL
 #endif
 
-/* Ask for a line that is wanted soon, into the second cache; a wrong address does no harm. */
+/* Ask for the line `ahead` bytes after p, which is wanted soon, into the second cache. It may be past the end of what p points into (so it is computed as
+   a number): a wrong address does no harm. */
 #if defined(__GNUC__)
-#define LTXI_PREFETCH(p) __builtin_prefetch(p, 0, 2)
-#define LTXI_PREFETCH_NEAR(p) __builtin_prefetch(p, 0, 3) /* into the first cache */
-#define LTXI_PREFETCH_WRITE(p) __builtin_prefetch(p, 1, 2)
+#define LTXI_PREFETCH_AS(p, ahead, write, level) __builtin_prefetch((const void *)((uintptr_t)(p) + (size_t)(ahead)), write, level)
 #else
-#define LTXI_PREFETCH(p) ((void)(p))
-#define LTXI_PREFETCH_NEAR(p) ((void)(p))
-#define LTXI_PREFETCH_WRITE(p) ((void)(p))
+#define LTXI_PREFETCH_AS(p, ahead, write, level) ((void)(p), (void)(ahead))
 #endif
+#define LTXI_PREFETCH(p, ahead) LTXI_PREFETCH_AS(p, ahead, 0, 2)
+#define LTXI_PREFETCH_NEAR(p, ahead) LTXI_PREFETCH_AS(p, ahead, 0, 3) /* into the first cache */
+#define LTXI_PREFETCH_WRITE(p) LTXI_PREFETCH_AS(p, 0, 1, 2)
 enum { LTXI_AHEAD = 65536, LTXI_KV_AHEAD = 16384 }; /* bytes that a stream of weights, of keys or values, is fetched ahead */
 
 #ifdef LTX_NO_STRINGS
@@ -702,7 +708,8 @@ enum { LTXI_AHEAD = 65536, LTXI_KV_AHEAD = 16384 }; /* bytes that a stream of we
 #define LTXI_S(s) s
 #endif
 
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__)) && !defined(LTX_NO_X86)
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__)) && !defined(LTX_NO_X86) \
+    && (!defined(_WIN64) || defined(__clang__)) /* gcc does not align vectors on the stack of 64-bit Windows */
 #define LTXI_X86 1
 #include <cpuid.h>
 #include <immintrin.h>
@@ -904,6 +911,13 @@ LTXI_FN void ltxi_decode_q4_0(const uint8_t *in, int32_t n, float *y)
         }
     }
 }
+LTXI_FN int ltxi_all_finite(const float *x, int32_t n)
+{
+    uint32_t top = 0, a;
+    int32_t i;
+    for (i = 0; i < n; i++) { a = ltxi_bits(x[i]) & 0x7fffffffu; top = a > top ? a : top; }
+    return top < 0x7f800000u;
+}
 LTXI_FN float ltxi_largest(const float *x, int32_t n) /* the element of largest magnitude, sign kept */
 {
     float m = 0;
@@ -915,6 +929,9 @@ LTXI_FN void ltxi_encode_q8_0(const float *x, int32_t n, uint8_t *out)
 {
     int32_t b, i;
     for (b = 0; b < n / LTXI_BLOCK; b++, out += LTXI_Q8_BYTES, x += LTXI_BLOCK) {
+        memset(out, 0, LTXI_Q8_BYTES);
+        ltxi_put16(out, 0x7e00u); /* NaN */
+        if (!ltxi_all_finite(x, LTXI_BLOCK)) continue;
         float d = ltxi_abs(ltxi_largest(x, LTXI_BLOCK)) / 127.0f, id = d > 0 ? 1.0f / d : 0.0f;
         ltxi_put16(out, ltxi_to_half(d));
         for (i = 0; i < LTXI_BLOCK; i++) {
@@ -928,6 +945,9 @@ LTXI_FN void ltxi_encode_q4_0(const float *x, int32_t n, uint8_t *out)
 {
     int32_t b, i;
     for (b = 0; b < n / LTXI_BLOCK; b++, out += LTXI_Q4_BYTES, x += LTXI_BLOCK) {
+        memset(out, 0, LTXI_Q4_BYTES);
+        ltxi_put16(out, 0x7e00u); /* NaN */
+        if (!ltxi_all_finite(x, LTXI_BLOCK)) continue;
         float m = ltxi_largest(x, LTXI_BLOCK), d = m / -8.0f, id = m > 0 || m < 0 ? 1.0f / d : 0.0f;
         ltxi_put16(out, ltxi_to_half(d));
         for (i = 0; i < LTXI_BLOCK / 2; i++) /* 8 for the offset, 0.5 so that truncation rounds */
@@ -993,14 +1013,6 @@ LTXI_FN int32_t ltxi_nearest(float twice, int32_t low, int32_t high)
     int32_t k = (int32_t)(twice > a ? (twice < b ? twice : b) : a);
     return (k + (k < 0 ? -1 : 1)) / 2;
 }
-LTXI_FN int ltxi_all_finite(const float *x, int32_t n)
-{
-    uint32_t top = 0, a;
-    int32_t i;
-    for (i = 0; i < n; i++) { a = ltxi_bits(x[i]) & 0x7fffffffu; top = a > top ? a : top; }
-    return top < 0x7f800000u;
-}
-
 /* The step of a super-block as a half: the largest scale, divided by `steps`, to nearest; but larger where that falls short by half a step, as
    denormals may: the sub-blocks can make up for a step that is too large. */
 LTXI_FN uint32_t ltxi_k_step(float most, float steps)
@@ -1028,7 +1040,7 @@ LTXI_FN double ltxi_fit_points(const ltxi_sums *s, int64_t most, double *slope, 
     *start = (double)most;
     return (double)(2 * most * s->u - 32 * most * most) + (double)top * (double)top / (double)s->qq;
 }
-/* Cuts the range of the inputs, 0 included, into steps in nine ways, `top` - 1 to `top` + 1 steps, and takes the best line. */
+/* Cuts the range of the inputs, from 0 at most, into steps in nine ways, `top` - 1 to `top` + 1 steps, and takes the best line. */
 LTXI_FN ltxi_line ltxi_fit_line(const float *x, int32_t top)
 {
     ltxi_line line;
@@ -1185,8 +1197,8 @@ enum { LTXI_GROUP = 16, LTXI_R4_STEPS = 15 };
 LTXI_FN int32_t ltxi_r4_step(uint8_t b) { return b & 16 ? -(b & 15) : b & 15; }
 LTXI_FN size_t ltxi_quad(int32_t i, int32_t lane) { return (size_t)(i >> 2) * (4 * LTXI_GROUP) + (size_t)(lane * 4 + (i & 3)); }
 
-/* One row of sixteen. Plain bytes of the row come first and are followed by the rest: this finds the rest. */
 LTXI_FN int ltxi_nibbles(int32_t type) { return type == LTX_Q4_X || type == LTX_R4; }
+/* The numbers of sixteen rows come first and are followed by their scales: this finds the scales. */
 LTXI_FN size_t ltxi_extra(int32_t type, int32_t n) { return (size_t)LTXI_GROUP * (size_t)(ltxi_nibbles(type) ? n / 2 : n); }
 LTXI_FN size_t ltxi_row_scales(int32_t type, int32_t n) { return ltxi_extra(type, n) + (type == LTX_R4 ? (size_t)(n / LTXI_BLOCK * LTXI_GROUP) : 0); } /* R8, R4 */
 LTXI_FN float ltxi_lane_scale(int32_t type, const uint8_t *group, int32_t n, int32_t lane, int32_t block)
@@ -1385,12 +1397,12 @@ LTX_API ltx_result ltx_mat_row(const ltx_mat *w, int32_t row, float *y)
 }
 
 /* ==== >>vector ============================================================================================
-   The one place that knows instruction sets. A set gives a type of sixteen float lanes and the operations below; the kernels
-   above them (>>functions, >>norms, >>attention) are written once, as short macros that are expanded for each set, because C has
+   A set of instructions gives a type of sixteen float lanes and the operations below (and those for quantized products in >>matrix); the
+   kernels that use them (>>functions, >>matrix, >>norms) are written once, as short macros that are expanded for each set, because C has
    no other way to compile one body for several targets in one file. The scalar set is the specification.
      ld st set1 add sub mul div fma   as usual, memory of any alignment      max(a,b) = a > b ? a : b     min(a,b) = a < b ? a : b
      ldf ldh ldb                      weights: F32, F16, BF16 (little-endian)      ldi 8-bit integers     sth store as half
-     sti   stores the integers that LTXI_MAGIC left in the lanes as int8
+     sti   stores the integers that LTXI_MAGIC left in the lanes as int8      ldn loads int32 as floats      get, put, getf as ld, st, ldf, but of n elements if fewer than 16
      scale x 2^n of integral n, -200..200, rounded once      swap exchanges lanes 2i and 2i+1
      top   lanes of largest absolute value, as bits (NaN highest): top(m, x); amax the largest of those
      sum   fixed tree: lanes 8 apart, then 4, 2, 1
@@ -1849,7 +1861,7 @@ LTXI_FN float ltxi_ln(float x)
    Owns the kernels of products of weight matrices with rows of activations. May call: platform, formats, vector.
 
    The unit of work is a tile: sixteen output rows of one matrix times up to LTXI_TILE rows of activations. A kernel writes
-   out[row of activations][16]. Per output element
+   out[row of activations][16] (on its way R8 and R4 need room for rows * planes of these). Per output element
      F32, F16, BF16           sixteen chains over the columns, then the tree of `sum`
      Q8_0, Q4_0, Q8_X, Q4_X   activations in blocks of 32 int8 with a float scale; per block an exact integer product, then
                               acc = fma((float)isum, dw * dx, acc), blocks in order
@@ -1986,7 +1998,7 @@ LTXI_I_##S void ltxi_##S##_##part##_##name(const uint8_t *w, size_t ld, const fl
     int32_t i, j; \
     LTXI_UNROLL for (j = 0; j < a * c; j++) s[j] = ltxi_##S##_set1(0.0f); \
     for (i = 0; i + 16 <= cols; i += 16) { \
-        if (i * size % 64 == 0) LTXI_UNROLL for (j = 0; j < a; j++) LTXI_PREFETCH(w + (size_t)(2 * LTXI_LANES + j) * ld + (size_t)i * size); /* two tiles ahead */ \
+        if (i * size % 64 == 0) LTXI_UNROLL for (j = 0; j < a; j++) LTXI_PREFETCH(w, (size_t)(2 * LTXI_LANES + j) * ld + (size_t)i * size); /* two tiles ahead */ \
         ltxi_##S##_##part##_##name##_16(w + (size_t)i * size, ld, f + i, fld, s); \
     } \
     if (i < cols) { \
@@ -2107,17 +2119,17 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
      wld wst wset wadd wsub wmul   sixteen integers      wand wshl wshr bset bits of them, bset(b) fills all bytes
      wmadd(c, a, b)    c + the products of the two 16-bit halves of a and b      cvt to float      half to float of the low 16 bits    wbyte load int8
      rows32 rows16     sixteen rows of 32 or 16 bytes, turned                   halves            a half per row to float
-     prep              what isum8 wants of the eight vectors besides themselves
+     prep(t, u)        what isum8 wants of the eight vectors besides themselves, in u, or instead of them, in t
      isum8 isum4       sum of a block: of signed bytes; of nibbles, stored with 8 added. `off` is that of the activations
-     raw               sum of half a block, four vectors, of numbers 0..63 */
+     raw(c, ...) raw8  sum of half a block, four vectors, of numbers 0..63, added to c, which is 0 where a set has it from its unit; of a whole block, of numbers 0..31
+     wlow whigh join   (x86) lanes of two interleaved within 128 bits; two halves to one */
 /* Tiles lie one after the other in memory, but within a tile sixteen rows are read side by side, which no hardware prefetcher follows
    well: so a block of this tile asks, in order of addresses, for its share of what comes two tiles later. Past the end of the weights that
    does no harm. Into the second cache: the first can wait for too few lines at a time. */
 #define LTXI_FETCH(w, ld, b, bytes) \
     do { \
-        const uint8_t *ahead = (w) + 2 * LTXI_LANES * (ld) + (size_t)(b) * (size_t)(LTXI_LANES * (bytes)); \
-        int32_t fetched; \
-        LTXI_UNROLL for (fetched = 0; fetched < LTXI_LANES * (bytes); fetched += 64) LTXI_PREFETCH(ahead + fetched); \
+        size_t ahead = 2 * LTXI_LANES * (ld) + (size_t)(b) * (size_t)(LTXI_LANES * (bytes)), fetched; \
+        LTXI_UNROLL for (fetched = 0; fetched < LTXI_LANES * (size_t)(bytes); fetched += 64) LTXI_PREFETCH(w, ahead + fetched); \
     } while (0)
 /* A set may have a matrix unit D beside its lanes S: `few` says that it took a tile of few rows another way, `lone`
    that it made the integer sums of a super-block for one row; `begin` and `end` stand around a tile, `multiply`
@@ -2156,7 +2168,7 @@ LTXI_I_##S ltxi_##S##_w ltxi_##S##_steps(const uint8_t *p) /* sixteen g of R4, s
 LTXI_I_##S void ltxi_##S##_quads(const uint8_t *p, ltxi_##S##_w *t) /* four vectors that lie as they are wanted */ \
 { \
     int32_t i; \
-    LTXI_UNROLL for (i = 0; i < 4; i++) { LTXI_PREFETCH(p + LTXI_AHEAD + i * 64); t[i] = ltxi_##S##_wld(p + i * 64); } \
+    LTXI_UNROLL for (i = 0; i < 4; i++) { LTXI_PREFETCH(p, LTXI_AHEAD + i * 64); t[i] = ltxi_##S##_wld(p + i * 64); } \
 }
 /* a single row of activations with Q8_0 or Q4_0 has kernels of its own */
 #define LTXI_FEW(S) \
@@ -2562,7 +2574,7 @@ LTXI_I_##S int ltxi_##S##_lone(int32_t type, const uint8_t *w, size_t ld, const 
     for (r = 0; r < LTXI_LANES; r++, p += ld) { \
         v[r] = ltxi_##S##_row_sums(type, p, type == LTX_Q6_K ? p + 192 : scales + (r & 2) * 32 + (r >> 2) * 16 + (r & 1) * 8, &q); \
         if (r & 1) LTXI_FETCH(w, ld, b * 8 + r / 2, bytes / 8); \
-        LTXI_UNROLL for (line = 0; line < bytes; line += 64) LTXI_PREFETCH_NEAR(p + 2 * bytes + line); \
+        LTXI_UNROLL for (line = 0; line < bytes; line += 64) LTXI_PREFETCH_NEAR(p, 2 * bytes + line); \
     } \
     ltxi_##S##_wst(isum, ltxi_##S##_join(ltxi_avx2_eight(v), ltxi_avx2_eight(v + 8))); \
     return 1; \
@@ -2757,7 +2769,7 @@ LTXI_I_avx512 __m512i ltxi_avx512_row_min(int32_t type, const uint8_t *p, const 
             else x = ltxi_avx512_mix(x, _mm512_broadcast_i32x4(LTXI_M128(p + 16 + j * 16)), ltxi_avx512_lanes(4 - i, 2 - i, -i, -2 - i), 16);
             t[j] = _mm512_maddubs_epi16(x, q->q[i * 2 + j]);
         }
-        c = _mm512_dpwssd_epi32(c, _mm512_add_epi16(t[0], t[1]), _mm512_shuffle_epi8(k, ltxi_avx512_lanes(i - 32768, i - 32766, i - 32764, i - 32762)));
+        c = _mm512_dpwssd_epi32(c, _mm512_add_epi16(t[0], t[1]), _mm512_shuffle_epi8(k, ltxi_avx512_lanes(i - 32768, i - 32766, i - 32764, i - 32762))); /* bytes i, 2 + i, ... as words: 0x80 above them makes zeros */
     }
     return c;
 }
@@ -3373,11 +3385,11 @@ LTXI_I_##S void ltxi_##S##_panels(const uint8_t *k, int32_t bytes, const float *
 { \
     ltxi_##S##_v s[LTXI_QUERIES * u], v[u], t; \
     size_t step = (size_t)(d * 16 * bytes); \
-    const uint8_t *ahead = k + (size_t)at * step + LTXI_KV_AHEAD; \
+    size_t ahead = (size_t)at * step + LTXI_KV_AHEAD; \
     int32_t i, j, n; \
     LTXI_UNROLL for (j = 0; j < queries * u; j++) s[j] = ltxi_##S##_set1(0.0f); \
     for (k += (size_t)at * step, i = 0; i < d; i++, k += 16 * bytes) { \
-        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(ahead + i * u * 16 * bytes + j); \
+        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(k, ahead + (size_t)(i * u * 16 * bytes + j)); \
         LTXI_UNROLL for (j = 0; j < u; j++) v[j] = ltxi_##S##_ldkv(k + (j < count ? (size_t)j * step : 0), bytes); \
         LTXI_UNROLL for (n = 0; n < queries; n++) { \
             t = ltxi_##S##_set1(q[n][i]); \
@@ -3402,7 +3414,7 @@ LTXI_I_##S void ltxi_##S##_slots(const uint8_t *v, int32_t bytes, int32_t d, int
     int32_t i, j, m, left = (d - at) / 16; \
     LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < u; j++) s[m * u + j] = ltxi_##S##_ld(o[m] + at + (j < left ? j * 16 : 0)); \
     for (v += at * bytes, i = 0; i < n; i++, v += d * bytes) { \
-        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(v + LTXI_KV_AHEAD + j); \
+        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(v, LTXI_KV_AHEAD + j); \
         LTXI_UNROLL for (j = 0; j < u; j++) x[j] = ltxi_##S##_ldkv(v + (j < left ? j * 16 * bytes : 0), bytes); \
         LTXI_UNROLL for (m = 0; m < queries; m++) { \
             t = ltxi_##S##_set1(p[m][i]); \
@@ -3677,7 +3689,7 @@ LTXI_FN void ltxi_rmsnorm(const ltxi_kernels *k, const float *x, const void *w, 
 }
 
 /* ==== >>products ==========================================================================================
-   Owns the driver of matrix products: which tiles, which threads, where results go. May call: formats, kernels. */
+   Owns the driver of matrix products: which tiles, which threads, where results go. May call: formats, matrix, kernels. */
 
 /* What a product needs besides its operands. */
 typedef struct ltxi_machine {
@@ -3700,7 +3712,7 @@ LTXI_FN ltxi_job ltxi_job_of(const ltx_mat *w, const ltx_mat *bias, float *y, in
 {
     ltxi_job j;
     j.w = w; j.bias = bias != NULL && bias->data != NULL ? bias : NULL; j.y = y; j.ld = ld; j.map = NULL;
-    j.trait = w->data != NULL ? ltxi_trait_of(w->type) : 0;
+    j.trait = w->data != NULL ? ltxi_trait_of(w->type) : 0; /* absent: no rows, so no tiles */
     j.bytes = ltx_row_bytes(w->type, w->cols);
     return j;
 }
@@ -3788,7 +3800,7 @@ LTXI_FN void ltxi_multiply_kind(ltxi_machine *m, const ltxi_acts *x, int32_t row
     p.parts = work < 131072.0 ? 1 : ltxi_min(m->threads, p.tiles);
     ltxi_parallel(&m->pool, ltxi_product_task, &p, p.parts);
 }
-/* Up to LTXI_JOBS products of the same activations, the first `rows` of `all`. */
+/* Up to LTXI_JOBS products of the same activations, the first `rows` of `all`, which has to stay the same until ltxi_acts_set. */
 enum { LTXI_JOBS = 3 };
 LTXI_FN void ltxi_multiply(ltxi_machine *m, ltxi_acts *x, int32_t rows, int32_t all, const ltxi_job *jobs, int32_t n_jobs)
 {
@@ -3819,7 +3831,7 @@ LTXI_FN void ltxi_acts_place(ltxi_arena *a, ltxi_acts *x, int32_t rows, int32_t 
    lives in a slot: itself, or with a window the first `sinks` entries stay and the others share a ring. Layout per kv head:
      keys    [slots / 16][head_dim][16]   so that sixteen positions are the lanes of one product (>>attention)
      values  [slots][head_dim rounded up to 16]
-   int8: one scale per head and slot. May call: platform, formats, vector.                                       */
+   int8: one scale per head and slot. May call: platform, formats, kernels.                                      */
 
 typedef struct ltxi_cache {
     uint8_t *k, *v;
@@ -3862,14 +3874,14 @@ LTXI_FN float ltxi_kv_encode(const ltxi_kernels *k, const ltxi_kv *kv, const flo
     else memcpy(out, x, (size_t)kv->dim * 4);
     return 1.0f;
 }
-/* Append one position: k and v [heads][dim]; returns the entry. `temp` is fully written up to pad elements. */
+/* Append one position: k and v [heads][dim]; returns the entry. */
 LTXI_FN int32_t ltxi_append(const ltxi_kernels *kern, const ltxi_kv *kv, ltxi_cache *c, int32_t position, const float *k, const float *v)
 {
     int32_t slot = ltxi_slot(kv, c->n), h, i, b = kv->bytes;
     uint8_t temp[LTX_MAX_HEAD * 4];
-    memset(temp, 0, (size_t)(kv->pad * b));
+    memset(temp, 0, (size_t)(kv->pad * b)); /* it is stored up to pad */
     for (h = 0; h < kv->heads; h++) {
-        if (slot == c->n && slot % 16 == 0) memset(ltxi_keys(kv, c, h, slot), 0, (size_t)(16 * kv->dim * b)); /* scores of a panel are computed whole */
+        if (slot == c->n && slot % 16 == 0) memset(ltxi_keys(kv, c, h, slot), 0, (size_t)(16 * kv->dim * b)); /* scores of a panel are computed whole: read nothing uninitialised */
         uint8_t *key = ltxi_keys(kv, c, h, slot & ~15) + (size_t)(slot & 15) * (size_t)b;
         size_t at = (size_t)h * (size_t)kv->slots + (size_t)slot;
         float s = ltxi_kv_encode(kern, kv, k + (size_t)h * (size_t)kv->dim, temp);
@@ -4050,7 +4062,7 @@ LTXI_FN void ltxi_attend_task(void *arg, int32_t index)
 }
 LTXI_FN void ltxi_attend(ltxi_attention *a)
 {
-    double work = (double)a->rows * (double)a->entry[a->rows - 1] * (double)a->kv->heads * (double)(a->kv->dim * a->group);
+    double work = (double)a->rows * (double)ltxi_min(a->entry[a->rows - 1], a->kv->slots) * (double)a->kv->heads * (double)(a->kv->dim * a->group);
     a->jobs = (a->rows + LTXI_QROWS - 1) / LTXI_QROWS * a->kv->heads;
     a->parts = work < 65536.0 ? 1 : ltxi_min(a->m->threads, a->jobs);
     ltxi_parallel(&a->m->pool, ltxi_attend_task, a, a->parts);

@@ -459,26 +459,28 @@ static void k_extremes(void)
     }
 }
 
-/* One number that is none spoils its super-block, visibly, and no other. */
-static void k_not_finite(void)
+/* One number that is none spoils its block or super-block, visibly, and no other. */
+static void not_finite(void)
 {
+    static const int types[] = {LTX_Q8_0, LTX_Q4_0, LTX_Q4_K, LTX_Q5_K, LTX_Q6_K};
     static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
     test_rng r = {441};
     float x[3 * REF_SUPER], y[3 * REF_SUPER], clean[3 * REF_SUPER];
     fill_gauss(&r, x, 3 * REF_SUPER, 0.1);
-    for (int f = 0; f < 3; f++) {
-        through(k_formats[f], x, 3 * REF_SUPER, clean);
-        for (int at = REF_SUPER; at < 2 * REF_SUPER; at += 17) {
+    for (int f = 0; f < 5; f++) {
+        int block = ref_block_of(types[f]);
+        through(types[f], x, 3 * block, clean);
+        for (int at = block; at < 2 * block; at += 17) {
             float old = x[at];
             x[at] = bad[at % 4];
-            through(k_formats[f], x, 3 * REF_SUPER, y);
-            for (int i = REF_SUPER; i < 2 * REF_SUPER; i++) CHECK(isnan(y[i]));
-            CHECK(memcmp(y, clean, REF_SUPER * 4) == 0 && memcmp(y + 2 * REF_SUPER, clean + 2 * REF_SUPER, REF_SUPER * 4) == 0);
+            through(types[f], x, 3 * block, y);
+            for (int i = block; i < 2 * block; i++) CHECK(isnan(y[i]));
+            CHECK(memcmp(y, clean, (size_t)block * 4) == 0 && memcmp(y + 2 * block, clean + 2 * block, (size_t)block * 4) == 0);
             x[at] = old;
         }
-        for (int i = 0; i < 3 * REF_SUPER; i++) y[i] = bad[i % 4];
-        through(k_formats[f], y, 3 * REF_SUPER, y);
-        for (int i = 0; i < 3 * REF_SUPER; i++) CHECK(isnan(y[i]));
+        for (int i = 0; i < 3 * block; i++) y[i] = bad[i % 4];
+        through(types[f], y, 3 * block, y);
+        for (int i = 0; i < 3 * block; i++) CHECK(isnan(y[i]));
     }
 }
 
@@ -1636,7 +1638,7 @@ int main(void)
     TEST(k_errors);
     TEST(k_round_trip);
     TEST(k_extremes);
-    TEST(k_not_finite);
+    TEST(not_finite);
     TEST(function_errors);
     TEST(function_lengths);
     TEST(function_nan);
