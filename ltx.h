@@ -299,8 +299,9 @@ typedef struct ltx_model {
    LTX_E_MODEL or LTX_E_ABSENT (format not built in). ltx_session_need and ltx_session_init call this themselves. */
 LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log);
 
-/* Optional: the same model with its Q8_0 and Q4_0 matrices copied into Q8_X and Q4_X, for the same results sooner: batches of 2 to 16 rows (drafts,
-   requests side by side) gain most, one row from memory nothing. `out` becomes a model whose layers and copies live in `mem`; other tensors are still
+/* Optional: the same model with its Q8_0 and Q4_0 matrices copied into Q8_X and Q4_X, for the same results sooner where arithmetic is the limit: batches
+   of 2 to 64 rows of weights that stay in the caches (8 rows: a quarter less time). Weights from memory gain little, and a single row takes a tenth to
+   a fifth longer. `out` becomes a model whose layers and copies live in `mem`; other tensors are still
    views of the old ones. A GGUF file made with `ltx-convert --type q8_x` needs no copy. Errors as ltx_model_check, LTX_E_MEM, LTX_E_ARG. */
 LTX_API ltx_result ltx_repack_need(const ltx_model *model, ltx_need *out);
 LTX_API ltx_result ltx_repack(const ltx_model *model, ltx_mem mem, ltx_model *out);
@@ -616,7 +617,7 @@ LTX_API ltx_result ltx_mat_row(const ltx_mat *w, int32_t row, float *y);
 LTX_API ltx_result ltx_quantize(int32_t type, const float *x, int32_t n, void *out);
 LTX_API ltx_result ltx_dequantize(int32_t type, const void *in, int32_t n, float *y);
 
-/* y[m][rows] = W x[m][cols] for m rows. Quantized W: x is first quantized in blocks of 32 to int8 with a float scale d = max|x| / 127;
+/* y[m][rows] = W x[m][cols] for m rows, the same bits with every isa (a NaN may be another NaN). Quantized W: x is first quantized in blocks of 32 to int8 with a float scale d = max|x| / 127;
    each integer is x * (127 / max|x|) rounded once to nearest even, and blocks with max|x| below 4e-37 are zeros. K formats: the same in blocks of
    256; R8 and R4: the whole row, always 8 bits. One thread; y has no gaps between rows. `work` is scratch of ltx_matmul_need bytes. isa as in the session. */
 LTX_API ltx_result ltx_matmul_need(const ltx_mat *w, int32_t m, ltx_need *out);
@@ -1886,7 +1887,7 @@ typedef struct ltxi_acts {
     const float *f;
     int8_t  *q;      /* [ld / 64][rows * planes][64]; two planes: high and low bytes of a row follow each other        */
     float   *d;      /* [groups][rows] scale of each group of columns                                                  */
-    int32_t *off;    /* [ld / 32][rows * planes] per block -128 times the sum of its integers; for K formats see ltxi_half_sum  */
+    int32_t *off;    /* [ld / 32][rows * planes] per block -128 times the sum of its integers; for K formats see ltxi_half_word */
     int32_t ld, rows; /* floats between rows, a multiple of 64; rows that are quantized                                 */
     int32_t kind;    /* what is in q, d, off: LTXI_ACTS_...                                                            */
     int32_t planes, most_planes;
@@ -1896,19 +1897,19 @@ LTXI_FN int8_t *ltxi_acts_q(const ltxi_acts *x, int32_t row, int32_t block)
     return x->q + ((size_t)(block >> 1) * (size_t)(x->rows * x->planes) + (size_t)row) * LTXI_DEEP + (block & 1) * LTXI_BLOCK;
 }
 /* For K formats four words hold the sums of sixteen columns of four blocks, 16 bits each: word 2 (b & 1) + half has blocks b and b + 2, as bytes of scales come apart
-   most cheaply into pairs of words. */
-LTXI_FN int32_t *ltxi_half_sums(const ltxi_acts *x, int32_t row, int32_t b, int32_t half)
+   most cheaply into pairs of words. Block b is put before block b + 2. */
+LTXI_FN int32_t *ltxi_half_word(const ltxi_acts *x, int32_t row, int32_t b, int32_t half)
 {
     return x->off + (size_t)((b & ~3) + (b & 1) * 2 + half) * (size_t)(x->rows * x->planes) + (size_t)row;
 }
 LTXI_FN void ltxi_put_half_sum(const ltxi_acts *x, int32_t row, int32_t b, int32_t half, int32_t sum)
 {
-    int32_t *word = ltxi_half_sums(x, row, b, half);
+    int32_t *word = ltxi_half_word(x, row, b, half);
     *word = (int32_t)((b & 2) == 0 ? (uint32_t)sum & 0xffffu : (uint32_t)*word | (uint32_t)sum << 16);
 }
 LTXI_FN int32_t ltxi_half_sum(const ltxi_acts *x, int32_t row, int32_t b, int32_t half)
 {
-    return (int16_t)(uint16_t)((uint32_t)*ltxi_half_sums(x, row, b, half) >> (b & 2) * 8 & 0xffffu);
+    return (int16_t)(uint16_t)((uint32_t)*ltxi_half_word(x, row, b, half) >> (b & 2) * 8 & 0xffffu);
 }
 typedef void ltxi_tile_fn(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out);
 
@@ -2116,7 +2117,7 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
 /* ---- quantized tiles, with lanes ----
    Written once for all sets that have the operations below. sixteen rows of 32 columns become eight vectors w of sixteen 32-bit lanes: vector k holds columns
    4k..4k+3 of every row. They meet four bytes at a time of every row of activations.
-     wld wst wset wadd wsub wmul   sixteen integers      wand wshl wshr bset bits of them, bset(b) fills all bytes
+     wld wst wset wadd wsub wmul   sixteen integers      wand wshl wshr wsar bset bits of them, bset(b) fills all bytes
      wmadd(c, a, b)    c + the products of the two 16-bit halves of a and b      cvt to float      half to float of the low 16 bits    wbyte load int8
      rows32 rows16     sixteen rows of 32 or 16 bytes, turned                   halves            a half per row to float
      prep(t, u)        what isum8 wants of the eight vectors besides themselves, in u, or instead of them, in t
@@ -2170,13 +2171,38 @@ LTXI_I_##S void ltxi_##S##_quads(const uint8_t *p, ltxi_##S##_w *t) /* four vect
     int32_t i; \
     LTXI_UNROLL for (i = 0; i < 4; i++) { LTXI_PREFETCH(p, LTXI_AHEAD + i * 64); t[i] = ltxi_##S##_wld(p + i * 64); } \
 }
-/* a single row of activations with Q8_0 or Q4_0 has kernels of its own */
-#define LTXI_FEW(S) \
-LTXI_I_##S int ltxi_##S##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+/* A single row of activations with Q8_0 or Q4_0: `all` gives the integer sums of a block for sixteen rows that meet it as they lie. */
+#define LTXI_ONE_OF(S, D, name, bytes) \
+LTXI_I_##D void ltxi_##D##_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
 { \
-    (void)same; \
+    ltxi_##S##_v sum = ltxi_##S##_set1(0.0f); \
+    const uint8_t *p = w; \
+    int32_t b; \
+    for (b = 0; b < cols / LTXI_BLOCK; b++, p += bytes) { \
+        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
+        ltxi_##S##_v d = ltxi_##S##_mul(ltxi_##S##_halves(p, ld, 0), ltxi_##S##_set1(x->d[at])); \
+        LTXI_FETCH(w, ld, b, bytes); \
+        sum = ltxi_##S##_fma(ltxi_##S##_cvt(ltxi_##D##_all_##name(p + 2, ld, ltxi_acts_q(x, row, b), x->off[at])), d, sum); \
+    } \
+    ltxi_##S##_st(out, sum); \
+}
+#define LTXI_ONE(S, D) \
+LTXI_ONE_OF(S, D, q8_0, LTXI_Q8_BYTES) \
+LTXI_ONE_OF(S, D, q4_0, LTXI_Q4_BYTES) \
+LTXI_I_##D int ltxi_##D##_few(int32_t type, ltxi_tile_fn *other, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    (void)other; \
     if (rows > 1 || (type != LTX_Q8_0 && type != LTX_Q4_0)) return 0; \
-    if (type == LTX_Q8_0) ltxi_##S##_one_q8_0(w, ld, x, row, cols, out); else ltxi_##S##_one_q4_0(w, ld, x, row, cols, out); \
+    if (type == LTX_Q8_0) ltxi_##D##_one_q8_0(w, ld, x, row, cols, out); else ltxi_##D##_one_q4_0(w, ld, x, row, cols, out); \
+    return 1; \
+}
+/* Few rows are for another set, whose tile is `other`. */
+#define LTXI_FEW_ELSEWHERE(D, least) \
+LTXI_I_##D int ltxi_##D##_few(int32_t type, ltxi_tile_fn *other, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
+{ \
+    (void)type; \
+    if (rows * x->planes >= least) return 0; \
+    other(w, ld, x, row, rows, cols, out); \
     return 1; \
 }
 /* how a block of each format becomes eight vectors t, and its scales d */
@@ -2185,9 +2211,10 @@ LTXI_I_##S int ltxi_##S##_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w
 #define LTXI_LOAD_q4_0(S) ltxi_##S##_rows16(w + (size_t)b * LTXI_Q4_BYTES + 2, ld, u); ltxi_##S##_split(u, t); d = ltxi_##S##_halves(w + (size_t)b * LTXI_Q4_BYTES, ld, 0); \
     LTXI_FETCH(w, ld, b, LTXI_Q4_BYTES)
 #define LTXI_LOAD_q8_x(S) ltxi_##S##_quads(w + (size_t)b * 512, t); ltxi_##S##_quads(w + (size_t)b * 512 + 256, t + 4); ltxi_##S##_prep(t, u); \
-    d = ltxi_##S##_ldh(extra + b * 32)
-#define LTXI_LOAD_q4_x(S) ltxi_##S##_quads(w + (size_t)b * 256, u); ltxi_##S##_split(u, t); d = ltxi_##S##_ldh(extra + b * 32)
-#define LTXI_TILE_BLOCK(S, D, name, type, add) \
+    d = ltxi_##S##_ldh(extra + b * 32); LTXI_PREFETCH(extra, LTXI_LANES * ld + (size_t)b * 32)
+#define LTXI_LOAD_q4_x(S) ltxi_##S##_quads(w + (size_t)b * 256, u); ltxi_##S##_split(u, t); \
+    d = ltxi_##S##_ldh(extra + b * 32); LTXI_PREFETCH(extra, LTXI_LANES * ld + (size_t)b * 32) /* scales of the next tile: they lie apart from what is streamed */
+#define LTXI_TILE_BLOCK(S, D, F, name, type, add) \
 LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
     const uint8_t *extra = w + ltxi_extra(type, cols); \
@@ -2196,7 +2223,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     ltxi_##D##_dots dots; \
     int32_t b, m; \
     (void)extra; (void)ld; (void)u; \
-    if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
+    if (ltxi_##D##_few(type, ltxi_##F##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
     ltxi_##D##_begin(rows, 8); \
     memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
     for (b = 0; b < cols / LTXI_BLOCK; b++) { \
@@ -2211,7 +2238,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     } \
     ltxi_##D##_end(); \
 }
-#define LTXI_TILE_ROW(S, D, name, type, add, from) \
+#define LTXI_TILE_ROW(S, D, F, name, type, add, from) \
 LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
     const uint8_t *extra = w + ltxi_extra(type, cols); \
@@ -2219,7 +2246,7 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     ltxi_##D##_dots dots; \
     int32_t b, m, n = rows * x->planes; \
     (void)ld; (void)u; \
-    if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
+    if (ltxi_##D##_few(type, ltxi_##F##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
     if (ltxi_##D##_deep(type, w, x, row * x->planes, n, cols, out)) { \
         ltxi_##S##_finish(out, x, row, rows, w + ltxi_row_scales(type, cols)); \
         return; \
@@ -2302,42 +2329,40 @@ LTXI_I_##S void ltxi_##S##_columns(int32_t type, const uint8_t *p, size_t ld, in
     ltxi_##S##_pick(s->a, j % 2 * 4, low, t); \
     if (type == LTX_Q5_K) ltxi_##S##_raise(t, s->high, j, ltxi_##S##_bset(1)); \
 }
-#define LTXI_TILE_SUPER(S, D, name, type, bytes) \
+/* isum += scale times the sums of `count` vectors, a whole or half a sub-block, for each row of activations */
+#define LTXI_SUPER_SUMS(S, D) \
+LTXI_I_##D void ltxi_##D##_super_sums(const ltxi_##S##_w *t, int32_t count, const int8_t *q, int32_t rows, ltxi_##S##_w scale, int32_t *isum) \
+{ \
+    ltxi_##D##_dots dots; \
+    int32_t m; \
+    ltxi_##D##_multiply(&dots, t, count, q, rows); \
+    for (m = 0; m < rows; m++, q += LTXI_DEEP, isum += LTXI_LANES) { \
+        ltxi_##S##_w sum = count == 8 ? ltxi_##D##_raw8(&dots, m, t, q) : ltxi_##D##_raw(&dots, m, ltxi_##S##_wset(0), t, q); \
+        ltxi_##S##_wst(isum, ltxi_##S##_wadd(ltxi_##S##_wld(isum), ltxi_##S##_wmul(sum, scale))); \
+    } \
+}
+#define LTXI_TILE_SUPER(S, D, F, name, type, bytes) \
 LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out) \
 { \
     ltxi_##S##_super s; \
-    ltxi_##S##_w t[8], scale, sum, zero = ltxi_##S##_wset(0); \
-    ltxi_##D##_dots dots; \
+    ltxi_##S##_w t[8], sum, zero = ltxi_##S##_wset(0); \
     int32_t area[(LTXI_TILE + 1) * LTXI_LANES], *isum = area + (LTXI_ALIGN - (uintptr_t)area % LTXI_ALIGN) % LTXI_ALIGN / 4, b, j, m, n; \
     size_t stride = (size_t)x->rows; \
-    if (ltxi_##D##_few(type, ltxi_##S##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
+    if (ltxi_##D##_few(type, ltxi_##F##_tile_##name, w, ld, x, row, rows, cols, out)) return; \
     ltxi_##D##_begin(rows, type == LTX_Q6_K ? 4 : 8); \
     memset(out, 0, (size_t)rows * LTXI_LANES * 4); \
     for (b = 0; b < cols / LTXI_SUPER; b++) { \
         const uint8_t *p = w + (size_t)b * bytes; \
         const float *dx = x->d + (size_t)b * stride + (size_t)row; \
         if (type == LTX_Q6_K) ltxi_##S##_head_q6(p, ld, &s); else ltxi_##S##_head_min(p, ld, &s); \
-        memset(isum, 0, (size_t)rows * LTXI_LANES * 4); \
         n = rows == 1 && ltxi_##D##_lone(type, w, ld, x, row, b, &s, isum) ? 0 : 8; \
+        if (n > 0) memset(isum, 0, (size_t)rows * LTXI_LANES * 4); \
         for (j = 0; j < n; j++) { \
             const int8_t *q = ltxi_acts_q(x, row, b * 8 + j); \
             ltxi_##S##_columns(type, p, ld, j, &s, t); \
-            scale = ltxi_##S##_scale_of(&s, type == LTX_Q6_K ? 2 * j : j); \
             LTXI_FETCH(w, ld, b * 8 + j, bytes / 8); \
-            ltxi_##D##_multiply(&dots, t, type == LTX_Q6_K ? 4 : 8, q, rows); \
-            for (m = 0; m < rows; m++, q += LTXI_DEEP) { \
-                if (type == LTX_Q6_K) sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t, q), scale); \
-                else sum = ltxi_##S##_wmul(ltxi_##D##_raw8(&dots, m, t, q), scale); \
-                ltxi_##S##_wst(isum + m * LTXI_LANES, ltxi_##S##_wadd(ltxi_##S##_wld(isum + m * LTXI_LANES), sum)); \
-            } \
-            if (type != LTX_Q6_K) continue; \
-            q = ltxi_acts_q(x, row, b * 8 + j) + 16; \
-            scale = ltxi_##S##_scale_of(&s, 2 * j + 1); \
-            ltxi_##D##_multiply(&dots, t + 4, 4, q, rows); \
-            for (m = 0; m < rows; m++, q += LTXI_DEEP) { \
-                sum = ltxi_##S##_wmul(ltxi_##D##_raw(&dots, m, zero, t + 4, q), scale); \
-                ltxi_##S##_wst(isum + m * LTXI_LANES, ltxi_##S##_wadd(ltxi_##S##_wld(isum + m * LTXI_LANES), sum)); \
-            } \
+            ltxi_##D##_super_sums(t, type == LTX_Q6_K ? 4 : 8, q, rows, ltxi_##S##_scale_of(&s, type == LTX_Q6_K ? 2 * j : j), isum); \
+            if (type == LTX_Q6_K) ltxi_##D##_super_sums(t + 4, 4, q + 16, rows, ltxi_##S##_scale_of(&s, 2 * j + 1), isum); \
         } \
         for (m = 0; m < rows; m++) { \
             float *o = out + m * LTXI_LANES; \
@@ -2353,10 +2378,11 @@ LTXI_T_##D void ltxi_##D##_tile_##name(const uint8_t *w, size_t ld, const ltxi_a
     } \
     ltxi_##D##_end(); \
 }
-#define LTXI_TILES(S, D) \
-LTXI_TILE_BLOCK(S, D, q8_0, LTX_Q8_0, isum8) LTXI_TILE_BLOCK(S, D, q4_0, LTX_Q4_0, isum4) LTXI_TILE_BLOCK(S, D, q8_x, LTX_Q8_X, isum8) LTXI_TILE_BLOCK(S, D, q4_x, LTX_Q4_X, isum4) \
-LTXI_TILE_ROW(S, D, r8, LTX_R8, isum8, r8) LTXI_TILE_ROW(S, D, r4, LTX_R4, isum4, r4) \
-LTXI_TILE_SUPER(S, D, q4_k, LTX_Q4_K, LTXI_Q4K_BYTES) LTXI_TILE_SUPER(S, D, q5_k, LTX_Q5_K, LTXI_Q5K_BYTES) LTXI_TILE_SUPER(S, D, q6_k, LTX_Q6_K, LTXI_Q6K_BYTES)
+#define LTXI_TILES(S, D, F) /* lanes, unit, set for few rows */ \
+LTXI_SUPER_SUMS(S, D) \
+LTXI_TILE_BLOCK(S, D, F, q8_0, LTX_Q8_0, isum8) LTXI_TILE_BLOCK(S, D, F, q4_0, LTX_Q4_0, isum4) LTXI_TILE_BLOCK(S, D, F, q8_x, LTX_Q8_X, isum8) LTXI_TILE_BLOCK(S, D, F, q4_x, LTX_Q4_X, isum4) \
+LTXI_TILE_ROW(S, D, F, r8, LTX_R8, isum8, r8) LTXI_TILE_ROW(S, D, F, r4, LTX_R4, isum4, r4) \
+LTXI_TILE_SUPER(S, D, F, q4_k, LTX_Q4_K, LTXI_Q4K_BYTES) LTXI_TILE_SUPER(S, D, F, q5_k, LTX_Q5_K, LTXI_Q5K_BYTES) LTXI_TILE_SUPER(S, D, F, q6_k, LTX_Q6_K, LTXI_Q6K_BYTES)
 #define LTXI_LOAD_r8(S) ltxi_##S##_quads(w + (size_t)b * 512, t); ltxi_##S##_quads(w + (size_t)b * 512 + 256, t + 4); ltxi_##S##_prep(t, u); d = ltxi_##S##_set1(0.0f)
 #define LTXI_LOAD_r4(S) ltxi_##S##_quads(w + (size_t)b * 256, u); ltxi_##S##_split(u, t); d = ltxi_##S##_set1(0.0f)
 
@@ -2524,27 +2550,9 @@ LTXI_I_avx2 __m256i ltxi_avx2_eight_q4_0(const uint8_t *w, size_t ld, const int8
     s = ltxi_avx2_fold(ltxi_avx2_pair_q4_0(w, ld, q), ltxi_avx2_pair_q4_0(w + 2 * ld, ld, q));
     return _mm256_add_epi32(s, _mm256_srai_epi32(_mm256_set1_epi32(off), 4));
 }
-#define LTXI_ONE(name, bytes) \
-LTXI_I_avx2 void ltxi_avx2_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
-{ \
-    __m256 a = _mm256_setzero_ps(), c = a; \
-    const uint8_t *p = w; \
-    int32_t b; \
-    for (b = 0; b < cols / LTXI_BLOCK; b++, p += bytes) { \
-        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
-        const int8_t *q = ltxi_acts_q(x, row, b); \
-        __m256 d = _mm256_set1_ps(x->d[at]); \
-        LTXI_FETCH(w, ld, b, bytes); \
-        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_eight_##name(p + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p, ld, 0), d), a); \
-        c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(ltxi_avx2_eight_##name(p + 8 * ld + 2, ld, q, x->off[at])), _mm256_mul_ps(ltxi_avx2_halves8(p + 8 * ld, ld, 0), d), c); \
-    } \
-    _mm256_storeu_ps(out, a); \
-    _mm256_storeu_ps(out + 8, c); \
-}
-LTXI_ONE(q8_0, LTXI_Q8_BYTES)
-LTXI_ONE(q4_0, LTXI_Q4_BYTES)
-#undef LTXI_ONE
-LTXI_FEW(avx2)
+LTXI_AVX2W(all_q8_0, (const uint8_t *w, size_t ld, const int8_t *q, int32_t off), ltxi_avx2_eight_q8_0(w, ld, q, off), ltxi_avx2_eight_q8_0(w + 8 * ld, ld, q, off))
+LTXI_AVX2W(all_q4_0, (const uint8_t *w, size_t ld, const int8_t *q, int32_t off), ltxi_avx2_eight_q4_0(w, ld, q, off), ltxi_avx2_eight_q4_0(w + 8 * ld, ld, q, off))
+LTXI_ONE(avx2, avx2)
 LTXI_NIBBLES(avx2)
 LTXI_TILE_SUPERS(avx2)
 
@@ -2586,7 +2594,7 @@ LTXI_I_avx2 void ltxi_avx2_line_up(int32_t type, const ltxi_acts *x, int32_t row
     q->q = ltxi_acts_q(x, row, b);
     q->step = (size_t)x->rows * LTXI_DEEP;
 }
-LTXI_I_avx2 __m256i ltxi_avx2_numbers(int32_t type, const uint8_t *p, int32_t i) /* columns 32i.. of a super-block; up: from where their bits above the fourth lie */
+LTXI_I_avx2 __m256i ltxi_avx2_numbers(int32_t type, const uint8_t *p, int32_t i) /* columns 32i.. of a super-block; up: by how much their bits above the fourth go to the left */
 {
     int32_t q6 = type == LTX_Q6_K, up = q6 ? 4 - (i & 3) * 2 : 4 - i;
     __m256i v = LTXI_M256(q6 ? p + i / 4 * 64 + (i & 1) * 32 : p + (type == LTX_Q5_K ? 48 : 16) + i / 2 * 32), h;
@@ -2717,24 +2725,7 @@ LTXI_I_avx512 __m512i ltxi_avx512_all_q4_0(const uint8_t *w, size_t ld, const in
     const ltxi_eight *q = (const ltxi_eight *)(const void *)act;
     return _mm512_add_epi32(ltxi_avx512_fold(ltxi_avx512_pair_q4_0(w, ld, q), ltxi_avx512_pair_q4_0(w + 2 * ld, ld, q)), _mm512_srai_epi32(_mm512_set1_epi32(off), 4));
 }
-#define LTXI_ONE(name, bytes) \
-LTXI_I_avx512 void ltxi_avx512_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
-{ \
-    __m512 c = _mm512_setzero_ps(); \
-    const uint8_t *p = w; \
-    int32_t b; \
-    for (b = 0; b < cols / LTXI_BLOCK; b++, p += bytes) { \
-        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
-        __m512i sum = ltxi_avx512_all_##name(p + 2, ld, ltxi_acts_q(x, row, b), x->off[at]); \
-        LTXI_FETCH(w, ld, b, bytes); \
-        c = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(ltxi_avx512_halves(p, ld, 0), _mm512_set1_ps(x->d[at])), c); \
-    } \
-    _mm512_storeu_ps(out, c); \
-}
-LTXI_ONE(q8_0, LTXI_Q8_BYTES)
-LTXI_ONE(q4_0, LTXI_Q4_BYTES)
-#undef LTXI_ONE
-LTXI_FEW(avx512)
+LTXI_ONE(avx512, avx512)
 LTXI_NIBBLES(avx512)
 LTXI_TILE_SUPERS(avx512)
 /* Q6_K goes through columns in their order. Q4_K and Q5_K take 128 bits from each of four sub-blocks, their first halves and then their second halves: products of both have
@@ -2753,7 +2744,7 @@ LTXI_I_avx512 void ltxi_avx512_line_up(int32_t type, const ltxi_acts *x, int32_t
     t[0] = ltxi_avx512_even(v[0], v[1]); t[1] = ltxi_avx512_odd(v[0], v[1]); t[2] = ltxi_avx512_even(v[2], v[3]); t[3] = ltxi_avx512_odd(v[2], v[3]);
     LTXI_UNROLL for (i = 0; i < 2; i++) { q->q[i] = ltxi_avx512_even(t[i], t[2 + i]); q->q[2 + i] = ltxi_avx512_odd(t[i], t[2 + i]); }
 }
-/* v & 15, and above it the bits of h under mask, turned to the left by words of up: in 32 bits, but what stays under mask never leaves its byte */
+/* v & 15, and above it the bits of h under mask, turned to the left by up modulo 32 (words, so the upper ones do not count): in 32 bits, but what stays under mask never leaves its byte */
 LTXI_AVX512W(mix, (__m512i v, __m512i h, __m512i up, int32_t mask), _mm512_or_si512(_mm512_and_si512(v, _mm512_set1_epi8(15)), \
     _mm512_and_si512(_mm512_rolv_epi32(h, up), _mm512_set1_epi8((char)mask))))
 LTXI_I_avx512 __m512i ltxi_avx512_row_min(int32_t type, const uint8_t *p, const uint8_t *scales, const ltxi_avx512_raw_acts *q)
@@ -2847,13 +2838,7 @@ LTXI_I_amx __m512i ltxi_amx_isum4(const ltxi_amx_dots *dots, int32_t m, const __
 }
 LTXI_NO_LONE(amx, avx512)
 enum { LTXI_AMX_FEW = 4 }; /* rows (times planes) below which filling tiles does not pay */
-LTXI_I_amx int ltxi_amx_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
-{
-    (void)type;
-    if (rows * x->planes >= LTXI_AMX_FEW) return 0;
-    same(w, ld, x, row, rows, cols, out);
-    return 1;
-}
+LTXI_FEW_ELSEWHERE(amx, LTXI_AMX_FEW)
 /* R8 and R4: signed bytes, sums over all columns stay in the tiles. Tiles 0..3 C, 4 A, 5 B of 64 columns; 6 A, 7 B of the last 32 if they are odd. */
 LTXI_I_amx void ltxi_amx_widths(int32_t rows)
 {
@@ -2977,30 +2962,20 @@ LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_row_q4_0(const uint8_t *w, ltxi_##S##_w4 q0,
     ltxi_##S##_w4 x = ltxi_##S##_wld4(w); \
     return ltxi_##D##_dot4(ltxi_##S##_wand4(x, ltxi_##S##_bset4(15)), ltxi_##S##_bshr4(x), q0, q1); \
 } \
-LTXI_ONE_FOURS(S, D, q8_0, LTXI_Q8_BYTES, 0) LTXI_ONE_FOURS(S, D, q4_0, LTXI_Q4_BYTES, 1) \
-LTXI_FEW(D)
-#define LTXI_ONE_FOURS(S, D, name, bytes, shifted) \
+LTXI_FOURS(S, D, q8_0, 0) LTXI_FOURS(S, D, q4_0, 1) \
+LTXI_ONE(S, D)
+#define LTXI_FOURS(S, D, name, shifted) \
 LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_four_##name(const uint8_t *w, size_t ld, ltxi_##S##_w4 q0, ltxi_##S##_w4 q1) \
 { \
     return ltxi_##S##_join(ltxi_##D##_row_##name(w, q0, q1), ltxi_##D##_row_##name(w + ld, q0, q1), ltxi_##D##_row_##name(w + 2 * ld, q0, q1), ltxi_##D##_row_##name(w + 3 * ld, q0, q1)); \
 } \
-LTXI_I_##D void ltxi_##D##_one_##name(const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t cols, float *out) \
+LTXI_I_##D ltxi_##S##_w ltxi_##D##_all_##name(const uint8_t *w, size_t ld, const int8_t *q, int32_t off) \
 { \
-    ltxi_##S##_v sum = ltxi_##S##_set1(0.0f); \
-    const uint8_t *p = w; \
-    int32_t b; \
-    for (b = 0; b < cols / LTXI_BLOCK; b++, p += bytes) { \
-        size_t at = (size_t)b * (size_t)x->rows + (size_t)row; \
-        const int8_t *q = ltxi_acts_q(x, row, b); \
-        ltxi_##S##_w4 q0 = ltxi_##S##_wld4(q), q1 = ltxi_##S##_wld4(q + 16); \
-        ltxi_##S##_w s; \
-        LTXI_FETCH(w, ld, b, bytes); \
-        s.a = ltxi_##D##_four_##name(p + 2, ld, q0, q1); s.b = ltxi_##D##_four_##name(p + 4 * ld + 2, ld, q0, q1); \
-        s.c = ltxi_##D##_four_##name(p + 8 * ld + 2, ld, q0, q1); s.d = ltxi_##D##_four_##name(p + 12 * ld + 2, ld, q0, q1); \
-        if (shifted) s = ltxi_##S##_wadd(s, ltxi_##S##_wset(x->off[at] / 16)); \
-        sum = ltxi_##S##_fma(ltxi_##S##_cvt(s), ltxi_##S##_mul(ltxi_##S##_halves(p, ld, 0), ltxi_##S##_set1(x->d[at])), sum); \
-    } \
-    ltxi_##S##_st(out, sum); \
+    ltxi_##S##_w4 q0 = ltxi_##S##_wld4(q), q1 = ltxi_##S##_wld4(q + 16); \
+    ltxi_##S##_w s; \
+    s.a = ltxi_##D##_four_##name(w, ld, q0, q1); s.b = ltxi_##D##_four_##name(w + 4 * ld, ld, q0, q1); \
+    s.c = ltxi_##D##_four_##name(w + 8 * ld, ld, q0, q1); s.d = ltxi_##D##_four_##name(w + 12 * ld, ld, q0, q1); \
+    return shifted ? ltxi_##S##_wadd(s, ltxi_##S##_wset(off / 16)) : s; \
 }
 #endif
 
@@ -3200,17 +3175,7 @@ LTXI_I_i8mm void ltxi_i8mm_multiply(ltxi_i8mm_dots *dots, const ltxi_neon_w *t, 
     }
     ltxi_dotprod_sums(s, t, count, q, rows - m);
 }
-LTXI_T_dotprod ltxi_tile_fn ltxi_dotprod_tile_q8_0, ltxi_dotprod_tile_q4_0, ltxi_dotprod_tile_q8_x, ltxi_dotprod_tile_q4_x, ltxi_dotprod_tile_r8, ltxi_dotprod_tile_r4,
-    ltxi_dotprod_tile_q4_k, ltxi_dotprod_tile_q5_k, ltxi_dotprod_tile_q6_k;
-LTXI_I_i8mm int ltxi_i8mm_few(int32_t type, ltxi_tile_fn *same, const uint8_t *w, size_t ld, const ltxi_acts *x, int32_t row, int32_t rows, int32_t cols, float *out)
-{
-    if (rows * x->planes >= LTXI_I8MM_FEW) return 0;
-    same = type == LTX_Q8_0 ? ltxi_dotprod_tile_q8_0 : type == LTX_Q4_0 ? ltxi_dotprod_tile_q4_0 : type == LTX_Q8_X ? ltxi_dotprod_tile_q8_x : type == LTX_Q4_X ? ltxi_dotprod_tile_q4_x
-        : type == LTX_R8 ? ltxi_dotprod_tile_r8 : type == LTX_R4 ? ltxi_dotprod_tile_r4 : type == LTX_Q4_K ? ltxi_dotprod_tile_q4_k : type == LTX_Q5_K ? ltxi_dotprod_tile_q5_k
-        : ltxi_dotprod_tile_q6_k;
-    same(w, ld, x, row, rows, cols, out);
-    return 1;
-}
+LTXI_FEW_ELSEWHERE(i8mm, LTXI_I8MM_FEW)
 #endif /* LTXI_I8MM */
 #undef LTXI_S8
 #undef LTXI_S16
@@ -3515,36 +3480,36 @@ LTXI_SCALAR_TILE(q6_k, ltxi_super_tile(LTX_Q6_K, w, ld, x, row, rows, cols, out)
 LTXI_QUANTIZED(scalar)
 #ifdef LTXI_X86
 LTXI_KERNELS(avx2, 2, 2, 1, LTXI_QUERIES_TOGETHER)
-LTXI_TILES(avx2, avx2)
+LTXI_TILES(avx2, avx2, avx2)
 LTXI_QUANTIZED(avx2)
 LTXI_KERNELS(avx512, 4, 4, 4, LTXI_QUERIES_TOGETHER)
-LTXI_TILES(avx512, avx512)
+LTXI_TILES(avx512, avx512, avx512)
 LTXI_QUANTIZED(avx512)
 #ifdef LTXI_AMX
-LTXI_TILES(avx512, amx)
+LTXI_TILES(avx512, amx, avx512)
 LTXI_QUANTIZED(amx)
 #endif
 #endif
 #ifdef LTXI_NEON
 LTXI_KERNELS(neon, 2, 2, 1, LTXI_QUERIES_TOGETHER)
 LTXI_NO_LONE(neon, neon)
-LTXI_TILES(neon, neon)
+LTXI_TILES(neon, neon, neon)
 LTXI_QUANTIZED(neon)
 #ifdef LTXI_DOTPROD
 LTXI_NO_LONE(dotprod, neon)
-LTXI_TILES(neon, dotprod)
+LTXI_TILES(neon, dotprod, neon)
 LTXI_QUANTIZED(dotprod)
 #endif
 #ifdef LTXI_I8MM
 LTXI_NO_LONE(i8mm, neon)
-LTXI_TILES(neon, i8mm)
+LTXI_TILES(neon, i8mm, dotprod)
 LTXI_QUANTIZED(i8mm)
 #endif
 #endif
 #ifdef LTXI_SIMD128
 LTXI_KERNELS(simd128, 2, 1, 1, LTXI_QUERIES_ALONE)
 LTXI_NO_LONE(simd128, simd128)
-LTXI_TILES(simd128, simd128)
+LTXI_TILES(simd128, simd128, simd128)
 LTXI_QUANTIZED(simd128)
 #endif
 
@@ -4197,35 +4162,25 @@ LTXI_FN double ltxi_dexp_neg(double x) /* exp(-x), x >= 0: series on x / 2^k, th
     for (; k > 0; k--) sum = ltxi_dmul(sum, sum);
     return sum;
 }
-LTXI_FN double ltxi_frequency(const ltx_model *m, int32_t i) /* theta^(-2i/dims) / (scale factor_i) */
+/* Rope frequencies theta^(-2i/dims) / (scale factor_i) as sums of two floats, zeros up to ld; high NULL: write none. Returns how many positions keep their
+   angles where sine and cosine keep their accuracy; 0 if a frequency is no number. */
+LTXI_FN int32_t ltxi_frequencies(const ltx_model *m, float *high, float *low, int32_t ld)
 {
-    double f = ltxi_dexp_neg(ltxi_dmul(ltxi_dlog((double)m->rope_theta), 2.0 * (double)i / (double)m->rope_dims)) / (double)m->rope_scale;
-    return m->rope_factors.data == NULL ? f : f / (double)ltxi_le_float((const uint8_t *)m->rope_factors.data + (size_t)i * 4);
-}
-/* How many positions keep all angles where sine and cosine are exact; 0 if a frequency is no number. */
-LTXI_FN int32_t ltxi_positions(const ltx_model *m)
-{
-    double f, most = 1;
+    double ln = ltxi_dlog((double)m->rope_theta), most = 1, f;
     int32_t i;
+    for (i = 0; high != NULL && i < ld; i++) high[i] = low[i] = 0.0f;
     for (i = 0; i < m->rope_dims / 2; i++) {
-        f = ltxi_frequency(m, i);
+        f = ltxi_dexp_neg(ltxi_dmul(ln, 2.0 * (double)i / (double)m->rope_dims)) / (double)m->rope_scale;
+        if (m->rope_factors.data != NULL) f = f / (double)ltxi_le_float((const uint8_t *)m->rope_factors.data + (size_t)i * 4);
         if (!(f >= 0 && f <= (double)LTX_MAX_TOKENS)) return 0;
         if (f > most) most = f;
-    }
-    return (int32_t)((double)LTX_MAX_TOKENS / most);
-}
-/* all of them, as sums of two floats, zeros up to ld */
-LTXI_FN void ltxi_frequencies(const ltx_model *m, float *high, float *low, int32_t ld)
-{
-    int32_t i;
-    double f;
-    for (i = 0; i < ld; i++) high[i] = low[i] = 0.0f;
-    for (i = 0; i < m->rope_dims / 2; i++) {
-        f = ltxi_frequency(m, i);
+        if (high == NULL) continue;
         high[i] = (float)f;
         low[i] = (float)(f - (double)high[i]);
     }
+    return (int32_t)((double)LTX_MAX_TOKENS / most);
 }
+LTXI_FN int32_t ltxi_positions(const ltx_model *m) { return ltxi_frequencies(m, NULL, NULL, 0); }
 LTXI_FN void ltxi_model_defaults(ltx_model *m)
 {
     if (m->n_kv_heads == 0) m->n_kv_heads = m->n_heads;
@@ -4663,8 +4618,7 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     for (i = 0; i < s->n_caches; i++) s->storage[i] = -1;
     for (i = 0; i < s->desc.plan.count; i++) if (s->desc.plan.steps[i].run & LTX_ATTN) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
     for (i = 0; i < s->desc.rows; i++) s->free_slots[i] = s->desc.rows - 1 - i;
-    ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
-    s->positions = ltxi_positions(&s->model);
+    s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
     for (i = 0; i < LTXI_BINS; i++) { /* as if a confidence of p had been right p of the time, twice */
         s->tries[i] = 2.0f;
         s->hits[i] = 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS;
@@ -6133,9 +6087,9 @@ LTX_API ltx_result ltx_rope_rotate(int32_t isa, const ltx_model *model, float *x
     ltxi_model_defaults(&m);
     if (m.rope_dims < 0 || m.rope_dims % 2 != 0 || m.rope_dims > m.head_dim || m.head_dim > LTX_MAX_HEAD || !ltxi_in(0, m.rope_pairs, LTX_ROPE_NONE)) return LTX_E_ARG;
     if (!(m.rope_theta >= 1.0f && m.rope_theta <= 1e12f) || !ltxi_finite_positive(m.rope_scale)) return LTX_E_ARG;
-    if (ltxi_check_mat(NULL, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR) != LTX_OK || position >= ltxi_positions(&m)) return LTX_E_ARG;
+    if (ltxi_check_mat(NULL, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR) != LTX_OK) return LTX_E_ARG;
     ld = ltxi_round_up(m.rope_dims, 16);
-    ltxi_frequencies(&m, freq, freq + ld, ld);
+    if (position >= ltxi_frequencies(&m, freq, freq + ld, ld)) return LTX_E_ARG;
     ltxi_rope_angles(k, freq, ld, m.rope_dims, m.rope_pairs, position, angles);
     for (h = 0; h < heads && m.rope_dims > 0; h++) k->rope(x + (size_t)h * (size_t)m.head_dim, angles, angles + ld, m.rope_dims / 2, m.rope_pairs == LTX_ROPE_HALVES);
     return LTX_OK;
