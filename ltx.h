@@ -2962,9 +2962,9 @@ LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_row_q4_0(const uint8_t *w, ltxi_##S##_w4 q0,
     ltxi_##S##_w4 x = ltxi_##S##_wld4(w); \
     return ltxi_##D##_dot4(ltxi_##S##_wand4(x, ltxi_##S##_bset4(15)), ltxi_##S##_bshr4(x), q0, q1); \
 } \
-LTXI_FOURS(S, D, q8_0, 0) LTXI_FOURS(S, D, q4_0, 1) \
+LTXI_ALL(S, D, q8_0, 0) LTXI_ALL(S, D, q4_0, 1) \
 LTXI_ONE(S, D)
-#define LTXI_FOURS(S, D, name, shifted) \
+#define LTXI_ALL(S, D, name, shifted) \
 LTXI_I_##D ltxi_##S##_w4 ltxi_##D##_four_##name(const uint8_t *w, size_t ld, ltxi_##S##_w4 q0, ltxi_##S##_w4 q1) \
 { \
     return ltxi_##S##_join(ltxi_##D##_row_##name(w, q0, q1), ltxi_##D##_row_##name(w + ld, q0, q1), ltxi_##D##_row_##name(w + 2 * ld, q0, q1), ltxi_##D##_row_##name(w + 3 * ld, q0, q1)); \
