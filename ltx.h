@@ -2129,8 +2129,9 @@ LTXI_FN void ltxi_scalar_tile_##name(const uint8_t *w, size_t ld, const ltxi_act
    does no harm. Into the second cache: the first can wait for too few lines at a time. */
 #define LTXI_FETCH(w, ld, b, bytes) \
     do { \
-        size_t ahead = 2 * LTXI_LANES * (ld) + (size_t)(b) * (size_t)(LTXI_LANES * (bytes)), fetched; \
-        LTXI_UNROLL for (fetched = 0; fetched < LTXI_LANES * (size_t)(bytes); fetched += 64) LTXI_PREFETCH(w, ahead + fetched); \
+        const size_t size = LTXI_LANES * (size_t)(bytes), ahead = 2 * LTXI_LANES * (ld) + (size_t)(b) * size; \
+        size_t fetched; \
+        LTXI_UNROLL for (fetched = 0; fetched < size; fetched += 64) LTXI_PREFETCH(w, ahead + fetched); \
     } while (0)
 /* A set may have a matrix unit D beside its lanes S: `few` says that it took a tile of few rows another way, `lone`
    that it made the integer sums of a super-block for one row; `begin` and `end` stand around a tile, `multiply`
