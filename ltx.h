@@ -28,7 +28,7 @@
    ==== >>manual ============================================================================================
 
    WHAT IT IS
-   ltx.h runs decoder transformers of the Llama family from C, and lets you choose how much of their depth to
+   ltx.h runs decoder transformers of the Llama family, and encoders (ltx_model.both_ways), from C, and lets you choose how much of their depth to
    spend: leave out layers or half layers, repeat layers, stop early when the model is sure, draft with the
    shallow part and verify with the deep part. Weights are arrays in your program or a GGUF file in memory. The
    logits are the same bits on every machine, instruction set, thread count and batch size.
@@ -66,9 +66,15 @@
 
    DEPTH, THE CONTROLS
      leave out layers or branches   ltx_plan_full, ltx_plan_drop, ltx_plan_repeat -> ltx_set_plan
+     layers side by side            LTX_BESIDE, ltx_plan_beside
+     layers of two models           n_layers = both, a plan picks
+     layers that repeat, but differ ltx_step.adapter (low-rank additions)
      stop early                     gates in the plan (ltx_plan_gates) and a rule with a threshold -> ltx_set_policy
+     skip or take back per token    the same rules with ltx_policy.yes; an ffn alone: ltx_plan_split
+     route per token                ltx_step.route and the layer's router (mixture of depths)
      draft and verify               ltx_session_desc.draft_max, ltx_set_draft -> ltx_decode; the text is that of full depth
      decide yourself                ltx_policy.gate; look at or change hidden vectors: ltx_policy.tap
+     find out what pays             tools/ltx-profile
 
    KEYS AND VALUES OF LAYERS THAT DID NOT RUN (ltx_plan.fill)
      LTX_FILL_PROJECT  keys and values of the missing layers are computed from the state in which the row left
@@ -77,7 +83,8 @@
                        deeper. Exact: what is in the cache is what full depth would have put there (EE-LLM, LayerSkip).
                        Wants ltx_session_desc.rows of 8 or more. Inside one batch an early row rides along with later
                        ones that go deeper, so it saves only when tokens come one at a time.
-     LTX_FILL_NONE     nothing is stored, later rows attend without that position (mixture of depths).
+     LTX_FILL_NONE     nothing is stored, later rows attend without that position (holes).
+     Rows that a router turns away leave holes whatever the fill.
      A layer whose attention is not in the plan at all has no cache (LLM-Drop, arXiv 2406.15786).
 
    MEMORY
@@ -120,7 +127,7 @@
      have to be like that, too).
 
    IT DOES NOT train, load files (read or map them yourself), download, draw from the system's random numbers, or run
-   encoder models, experts or scaled rope other than linear and by factors (such models are refused). Dimensions up to
+   experts or scaled rope other than linear and by factors (such models are refused). Dimensions up to
    LTX_MAX_DIM, heads up to LTX_MAX_HEAD wide, LTX_MAX_LAYERS layers, LTX_MAX_STEPS steps, LTX_MAX_TOKENS positions.
 */
 
@@ -260,11 +267,23 @@ typedef struct ltx_layer {
     ltx_mat ffn_norm;           /* [dim]                                                        */
     ltx_mat w_gate, w_up, w_down; /* [F][dim] [F][dim] [dim][F]; w_gate optional                */
     ltx_mat b_gate, b_up, b_down; /* [F] [F] [dim], each optional                               */
+    ltx_mat attn_norm_bias, ffn_norm_bias; /* [dim], optional, with LTX_NORM_LAYER              */
+    ltx_mat router, router_bias; /* [1][dim] any format, [1], optional: says 1 / (1 + exp(-(router . x + bias))), x the hidden
+                                   vector, through router_norm if there is one                  */
+    ltx_mat router_norm;        /* [dim], optional                                              */
 } ltx_layer;
+/* Low-rank additions to the matrices of a layer, y = W x + scale B (A x), chosen by ltx_step.adapter: so that repeated layers may differ
+   (relaxed recursive transformers, arXiv 2410.20672), or requests. LoRA: arXiv 2106.09685 */
+typedef struct ltx_lora { ltx_mat a, b; } ltx_lora; /* [rank][in] [out][rank], rank <= dim; both absent = nothing is added */
+typedef struct ltx_adapter {
+    ltx_lora q, k, v, o, gate, up, down;
+    float scale;                /* 0 = 1                                                        */
+} ltx_adapter;
 
 typedef enum ltx_rope { LTX_ROPE_INTERLEAVED = 0, /* pairs (2i, 2i+1): Llama in GGUF, llama2.c */
                         LTX_ROPE_HALVES = 1,      /* pairs (i, i + rope_dims/2): Qwen, NeoX    */
                         LTX_ROPE_NONE = 2 } ltx_rope;
+typedef enum ltx_norm { LTX_NORM_RMS = 0, /* arXiv 1910.07467 */ LTX_NORM_LAYER = 1 /* mean taken off, with the biases below; arXiv 1607.06450 */ } ltx_norm;
 typedef enum ltx_act { LTX_ACT_SILU = 0, LTX_ACT_GELU = 1 /* tanh form */, LTX_ACT_RELU = 2 } ltx_act;
 
 /* A model: dimensions, switches, views of weights. May be a `static const` object, may be filled by ltx_gguf_init or by
@@ -284,7 +303,7 @@ typedef struct ltx_model {
     float   rope_scale;    /* frequencies are divided by this (linear scaling); 0 = 1            */
     float   attn_scale;    /* factor of the scores; 0 = 1 / sqrt(head_dim)                       */
     ltx_mat rope_factors;  /* [rope_dims/2], optional: each frequency is divided by its factor (Llama 3)      */
-    ltx_mat embed;         /* [vocab][dim]                                                       */
+    ltx_mat embed;         /* [vocab][dim]; absent = rows start from embeddings of yours (ltx_batch.embeds), and head is there */
     ltx_mat out_norm;      /* [dim]: final norm, used at every exit                              */
     ltx_mat head;          /* [vocab][dim]; absent = embed is used (tied)                        */
     const ltx_layer *layers; /* n_layers                                                         */
@@ -293,6 +312,17 @@ typedef struct ltx_model {
     const void *draft_ids; /* optional shortlist for drafts and screened gates: n_draft_ids tokens as u32 (little-endian, any */
     int32_t  n_draft_ids;  /* alignment), ascending. A frequent few hundred save most of the head; sessions copy their rows of
                               the head into the state block. 0 = none                            */
+    int32_t norm;          /* ltx_norm                                                           */
+    int32_t norm_after;    /* 1 = x = norm(x + branch(x)) instead of x + branch(norm(x)); out_norm may then be absent (BERT, KWT) */
+    int32_t both_ways;     /* 1 = encoder: all rows of an ltx_eval see each other. A sequence is one call of at most `rows` rows at position 0;
+                              nothing is decoded from it                                         */
+    ltx_mat out_norm_bias; /* [dim], optional, with LTX_NORM_LAYER                               */
+    ltx_mat head_bias;     /* [vocab], optional; not together with draft_ids                     */
+    ltx_mat probes;        /* [n_layers][dim], optional, for LTX_EXIT_PROBE: a row l is the probe of an exit after layer l, which says
+                              1 / (1 + exp(-(row . normed hidden + bias))), normed as for the head             */
+    ltx_mat probe_bias;    /* [n_layers], with probes                                            */
+    const ltx_adapter *adapters; /* n_adapters, optional                                         */
+    int32_t n_adapters;
 } ltx_model;
 
 /* Check every tensor and dimension once, with a log event for the first thing that is wrong.
@@ -308,15 +338,25 @@ LTX_API ltx_result ltx_repack(const ltx_model *model, ltx_mem mem, ltx_model *ou
 
 /* ---- plans: which layers run ---------------------------------------------------------------------------- */
 
-enum { LTX_ATTN = 1, LTX_FFN = 2 }; /* bits of ltx_step.run */
+/* Bits of ltx_step.run.
+   LTX_BESIDE    all branches of this step read the hidden vectors that the step before began with, not those that it left, so that they add to
+                 the same input; a run of such steps has one input for all. (parallel layers; attention and ffn side by side, as in GPT-J, are
+                 two steps of a layer, the second with this bit)
+   LTX_WEIGH     what the branches add is multiplied by the probability of the layer's router (mixture of depths, arXiv 2404.02258)
+   LTX_RENUMBER  positions in this step are the numbers of the slots in its cache, 0, 1, 2, ... without gaps (gamma-MoD, arXiv 2410.13859)
+   LTX_PROMPT    the router decides about rows that want no logits; all others run */
+enum { LTX_ATTN = 1, LTX_FFN = 2, LTX_BESIDE = 4, LTX_WEIGH = 8, LTX_RENUMBER = 16, LTX_PROMPT = 32 };
 
 typedef struct ltx_step {
     int16_t layer;      /* whose weights                                                         */
     int16_t cache;      /* 0 = the cache of index `layer`, c > 0 = the cache of index c - 1; no two attention steps of a plan share one */
-    uint8_t run;        /* LTX_ATTN | LTX_FFN, at least one                                      */
+    uint8_t run;        /* LTX_ATTN | LTX_FFN, at least one, and the other bits above            */
     uint8_t gate;       /* 1 = the policy is asked after this step                               */
     float   attn_scale; /* factor of the attention branch before it is added; 0 = 1              */
     float   ffn_scale;  /* factor of the ffn branch; 0 = 1                                       */
+    float   route;      /* > 0: only rows run whose layer's router says more than this; for the others the step is not there: no slot
+                           in its cache, whatever the plan's fill. 0 = every row                 */
+    int16_t adapter;    /* a > 0 = with adapters[a - 1] of the model; 0 = none                   */
 } ltx_step;
 
 typedef enum ltx_fill { LTX_FILL_PROJECT = 0, LTX_FILL_DEFER = 1, LTX_FILL_NONE = 2 } ltx_fill; /* see the manual */
@@ -332,11 +372,16 @@ typedef struct ltx_plan {
    drop:   removes branches (LTX_ATTN | LTX_FFN bits) of one layer; a step left without branches disappears. (LLM-Drop)
    repeat: runs steps first..last `times` times in all instead of once; the copies get caches of their own, numbered upward
            from the highest used. LTX_E_FULL if cap is too small. (looped and recursive models)
+   beside: lets steps first + 1..last read what step `first` reads. (parallel layers)
+   split:  makes two steps of each that runs attention and ffn, the gate behind the second, so that a gate may stand between them.
+           LTX_E_FULL if cap is too small.
    gates:  puts a gate after steps first, first + every, ... (0-based, before the last step) and removes all others; every 0 = none.
    All return LTX_E_ARG for a layer, range or first gate that is not there, and then change nothing. */
 LTX_API ltx_result ltx_plan_full(const ltx_model *model, ltx_step *steps, int32_t cap, int32_t *count);
 LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer, int32_t branches);
 LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count, int32_t first, int32_t last, int32_t times);
+LTX_API ltx_result ltx_plan_beside(ltx_step *steps, int32_t count, int32_t first, int32_t last);
+LTX_API ltx_result ltx_plan_split(ltx_step *steps, int32_t cap, int32_t *count);
 LTX_API ltx_result ltx_plan_gates(ltx_step *steps, int32_t count, int32_t first, int32_t every);
 
 /* ---- policies: when to stop ----------------------------------------------------------------------------- */
@@ -348,7 +393,11 @@ typedef enum ltx_rule {
     LTX_EXIT_ENTROPY, /* leave when the entropy in nats               <= threshold      */
     LTX_EXIT_COSINE,  /* leave when cos(hidden before, after the step) >= threshold; needs no head */
     LTX_EXIT_ALWAYS,  /* leave at the first gate: a fixed depth                         */
-    LTX_EXIT_ASK      /* ask ltx_policy.gate                                            */
+    LTX_EXIT_ASK,     /* ask ltx_policy.gate                                            */
+    LTX_EXIT_PATIENCE, /* leave when `threshold` gates in a row, this one included, have had the same best token (PABEE, arXiv 2006.04152) */
+    LTX_EXIT_PROBE,   /* leave when the layer's learned probe (ltx_model.probes) says  >= threshold; needs no head */
+    LTX_EXIT_CHANGE   /* leave when |hidden| after - before < threshold * (largest - least such change at the gates so far);
+                         needs no head, never says yes at a row's first gate (LAC, arXiv 2505.14467)        */
 } ltx_rule;
 
 /* What a callback sees of one row after a step. Pointers are valid during the call. */
@@ -361,15 +410,19 @@ typedef struct ltx_view {
     const float *logits;   /* [vocab] of an exit here, if ltx_policy.want_logits; else NULL       */
 } ltx_view;
 
-enum { LTX_GO = 0, LTX_STOP = -1, LTX_LEAVE = 0x7fffffff }; /* answers; n > 0 = skip the next n steps; STOP = the call fails with LTX_E_STOPPED, to end a row early LEAVE */
+enum { LTX_GO = 0, LTX_STOP = -1, LTX_UNDO = -2, LTX_LEAVE = 0x7fffffff }; /* answers; n > 0 = skip the next n steps; UNDO = go on with `before`; STOP = the call fails
+   with LTX_E_STOPPED, to end a row early LEAVE */
 typedef int32_t ltx_gate_fn(void *user, const ltx_view *view);
 
-/* The gate is asked only for rows whose logits the caller wants (in ltx_eval of a prompt: the last one), at steps with
+/* The gate is asked only for rows whose logits the caller wants (in ltx_eval of a prompt: the last one) unless .all_rows is set, at steps with
    .gate set. The tap is called for every row after every step that it ran; when it says LTX_STOP the rest of the batch is still shown, then the call ends. A row that skips steps has its keys and values projected
    (LTX_FILL_PROJECT and _DEFER) or left out (LTX_FILL_NONE); a row that leaves is treated by the plan's fill. */
 typedef struct ltx_policy {
     int32_t      rule;      /* ltx_rule                                                          */
     float        threshold;
+    int32_t      yes;       /* what the other rules answer instead of LTX_LEAVE when they say yes: LTX_UNDO, or n = skip the next n steps; 0 = LTX_LEAVE.
+                               With an ffn in a step of its own (ltx_plan_split) and 1: the ffn is skipped and no cache has a gap     */
+    int32_t      all_rows;  /* 1: gates are asked for every row, prompts included; only for rules that need no head */
     ltx_gate_fn *gate;      /* for LTX_EXIT_ASK                                                  */
     int32_t      want_logits; /* for LTX_EXIT_ASK: fill ltx_view.logits; costs a head            */
     int32_t      screen;    /* 1: with LTX_EXIT_PROB, a gate first looks at the model's draft_ids alone and pays for the whole head only
@@ -379,11 +432,13 @@ typedef struct ltx_policy {
     void        *user;      /* handed to both                                                    */
 } ltx_policy;
 
-/* Self-speculation (LayerSkip, arXiv 2404.16710): draft tokens with the first `exit` steps, then run the remaining steps for
+/* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710) or from earlier in the text, then run the remaining steps for
    all of them as one batch and keep the prefix that full depth agrees with. Greedy output is that of plain decoding, bit
    for bit; sampled output has the same distribution. */
 typedef struct ltx_draft {
-    int32_t exit;     /* steps that draft, 1..count-1; 0 = no speculation                        */
+    int32_t exit;     /* steps that draft, 1..count-1; 0 = none do                               */
+    int32_t lookup;   /* first look for the last 1..lookup tokens, at most 8, earlier in the text, longest first, and draft what followed there
+                         (prompt lookup; costs no step); what is not found is drafted by exit. 0 = do not look        */
     int32_t last;     /* a draft that is not sure yet goes on step by step up to this many, at most 64 more; 0 = exit. What it runs
                          is not lost: verification goes on from there                            */
     int32_t length;   /* most drafted tokens a round; 0 = draft_max of the session               */
@@ -429,7 +484,8 @@ typedef struct ltx_session_desc {
                               all. The sequence may then be longer than the cache: ctx is ignored */
     int32_t    sinks;      /* with a window: the first `sinks` entries of each cache stay; they keep a distance of at most
                               sinks + window - 1 (StreamingLLM, arXiv 2309.17453)                */
-    int32_t    draft_max;  /* most drafted tokens a round, at most 64 and rows - 1; 0 = no speculation */
+    int32_t    draft_max;  /* most drafted tokens a round, at most 64 and rows - 1; 0 = no speculation. Above 0 the session remembers its last tokens,
+                              as many as the cache holds, for ltx_draft.lookup                */
     int32_t    threads;    /* tasks a call is cut into, for pool or OpenMP, at most 1024; 0 = 1: no threads even with a pool */
     ltx_plan   plan;       /* also decides which caches have memory: later plans may use those   */
     ltx_policy policy;
@@ -497,6 +553,7 @@ typedef struct ltx_stats {
     uint64_t kv_bytes;      /* bytes of keys and values read                                     */
     uint64_t attended;      /* cache slots attended to, summed over rows and steps               */
     uint64_t exits;         /* rows that left before the last step of the plan                   */
+    uint64_t skipped;       /* steps that gates or routers let rows skip, summed over rows        */
     uint64_t rounds, drafted, accepted; /* speculation: rounds, drafted tokens, those kept       */
 } ltx_stats;
 LTX_API void ltx_session_stats(const ltx_session *s, ltx_stats *out);
@@ -519,7 +576,7 @@ LTX_API ltx_result ltx_sample(ltx_session *s, ltx_sampler *sampler, const float 
 
 typedef struct ltx_token {
     int32_t id;
-    int32_t depth;   /* steps after which it was decided                                         */
+    int32_t depth;   /* steps after which it was decided; 0 = it was looked up                   */
     int32_t drafted; /* 1 = drafted and accepted                                                 */
 } ltx_token;
 
@@ -3257,11 +3314,11 @@ LTXI_ONE_OF_FOURS(simd128, simd128)
    Owns the kernels of norms, rope, softmax and attention, and element-wise helpers. May call: platform, vector, functions.  */
 
 #define LTXI_NORMS(S) \
-LTXI_T_##S float ltxi_##S##_dot(const float *a, const float *b, int32_t n) /* sixteen chains */ \
+LTXI_T_##S float ltxi_##S##_dot(const float *a, const float *b, int32_t n) /* sixteen chains; without b the sum */ \
 { \
-    ltxi_##S##_v s = ltxi_##S##_set1(0.0f); \
+    ltxi_##S##_v s = ltxi_##S##_set1(0.0f), one = ltxi_##S##_set1(1.0f); \
     int32_t i; \
-    for (i = 0; i < n; i += 16) s = ltxi_##S##_fma(ltxi_##S##_get(a + i, n - i), ltxi_##S##_get(b + i, n - i), s); \
+    for (i = 0; i < n; i += 16) s = ltxi_##S##_fma(ltxi_##S##_get(a + i, n - i), b == NULL ? one : ltxi_##S##_get(b + i, n - i), s); \
     return ltxi_##S##_sum(s); \
 } \
 LTXI_T_##S float ltxi_##S##_zero(const float *x, int32_t n) /* 0 x summed: 0 if every x is finite, else NaN */ \
@@ -3271,14 +3328,22 @@ LTXI_T_##S float ltxi_##S##_zero(const float *x, int32_t n) /* 0 x summed: 0 if 
     for (i = 0; i < n; i += 16) s = ltxi_##S##_fma(ltxi_##S##_get(x + i, n - i), z, s); \
     return ltxi_##S##_sum(s); \
 } \
-LTXI_T_##S void ltxi_##S##_norm(const float *x, float r, const uint8_t *w, int32_t n, float *y) /* y = x r w */ \
+LTXI_T_##S void ltxi_##S##_norm(const float *x, float r, const uint8_t *w, const uint8_t *bias, int32_t n, float *y) /* y = x r w + bias */ \
 { \
     ltxi_##S##_v k = ltxi_##S##_set1(r), v; \
     int32_t i; \
     for (i = 0; i < n; i += 16) { \
         v = ltxi_##S##_mul(ltxi_##S##_get(x + i, n - i), k); \
-        ltxi_##S##_put(y + i, n - i, w == NULL ? v : ltxi_##S##_mul(v, ltxi_##S##_getf(w + (size_t)i * 4, n - i))); \
+        if (bias != NULL) v = ltxi_##S##_fma(v, ltxi_##S##_getf(w + (size_t)i * 4, n - i), ltxi_##S##_getf(bias + (size_t)i * 4, n - i)); \
+        else if (w != NULL) v = ltxi_##S##_mul(v, ltxi_##S##_getf(w + (size_t)i * 4, n - i)); \
+        ltxi_##S##_put(y + i, n - i, v); \
     } \
+} \
+LTXI_T_##S void ltxi_##S##_shift(const float *x, float a, int32_t n, float *y) /* y = x + a */ \
+{ \
+    ltxi_##S##_v k = ltxi_##S##_set1(a); \
+    int32_t i; \
+    for (i = 0; i < n; i += 16) ltxi_##S##_put(y + i, n - i, ltxi_##S##_add(ltxi_##S##_get(x + i, n - i), k)); \
 } \
 LTXI_T_##S void ltxi_##S##_axpy(float *y, const float *x, float a, int32_t n) /* y += a x */ \
 { \
@@ -3443,7 +3508,8 @@ typedef struct ltxi_kernels {
     void  (*sincos)(const float *fh, const float *fl, float x, int32_t n, float *sine, float *cosine);
     float (*dot)(const float *a, const float *b, int32_t n);
     float (*zero)(const float *x, int32_t n);
-    void  (*norm)(const float *x, float r, const uint8_t *w, int32_t n, float *y);
+    void  (*norm)(const float *x, float r, const uint8_t *w, const uint8_t *bias, int32_t n, float *y);
+    void  (*shift)(const float *x, float a, int32_t n, float *y);
     void  (*axpy)(float *y, const float *x, float a, int32_t n);
     void  (*mulv)(float *y, const float *x, float a, int32_t n);
     float (*maximum)(const float *x, int32_t n);
@@ -3461,7 +3527,7 @@ typedef struct ltxi_kernels {
         k->tile[LTXI_TF32] = ltxi_##S##_tile_f32; k->tile[LTXI_TF16] = ltxi_##S##_tile_f16; k->tile[LTXI_TBF16] = ltxi_##S##_tile_bf16; \
         k->quantize_row = ltxi_##S##_quantize_row; \
         k->quantize = ltxi_##S##_quantize; k->map = ltxi_##S##_map; k->sincos = ltxi_##S##_sincos; k->dot = ltxi_##S##_dot; k->zero = ltxi_##S##_zero; \
-        k->norm = ltxi_##S##_norm; k->axpy = ltxi_##S##_axpy; k->mulv = ltxi_##S##_mulv; k->maximum = ltxi_##S##_maximum; k->expsum = ltxi_##S##_expsum; \
+        k->norm = ltxi_##S##_norm; k->shift = ltxi_##S##_shift; k->axpy = ltxi_##S##_axpy; k->mulv = ltxi_##S##_mulv; k->maximum = ltxi_##S##_maximum; k->expsum = ltxi_##S##_expsum; \
         k->rope = ltxi_##S##_rope; k->scores = ltxi_##S##_scores; k->values = ltxi_##S##_values; k->to_halves = ltxi_##S##_to_halves; \
     }
 /* tiles of the quantized formats */
@@ -3651,7 +3717,12 @@ LTXI_FN void ltxi_parallel(const ltx_pool *pool, ltx_task *task, void *arg, int3
 LTXI_FN void ltxi_rmsnorm(const ltxi_kernels *k, const float *x, const void *w, int32_t n, float eps, float *y)
 {
     float mean = k->dot(x, x, n) / (float)n;
-    k->norm(x, 1.0f / sqrtf(mean + eps), (const uint8_t *)w, n, y);
+    k->norm(x, 1.0f / sqrtf(mean + eps), (const uint8_t *)w, NULL, n, y);
+}
+LTXI_FN void ltxi_layernorm(const ltxi_kernels *k, const float *x, const void *w, const void *bias, int32_t n, float eps, float *y)
+{
+    k->shift(x, -(k->dot(x, NULL, n) / (float)n), n, y);
+    k->norm(y, 1.0f / sqrtf(k->dot(y, y, n) / (float)n + eps), (const uint8_t *)w, (const uint8_t *)bias, n, y);
 }
 
 /* ==== >>products ==========================================================================================
@@ -3671,13 +3742,14 @@ typedef struct ltxi_job {
     float *y;
     int32_t ld;         /* floats between rows of y */
     const int32_t *map; /* NULL = identity          */
+    float   add;        /* not 0: y += add times the product */
     int32_t trait;      /* of w, and                */
     size_t  bytes;      /* of a row of w            */
 } ltxi_job;
 LTXI_FN ltxi_job ltxi_job_of(const ltx_mat *w, const ltx_mat *bias, float *y, int32_t ld)
 {
     ltxi_job j;
-    j.w = w; j.bias = bias != NULL && bias->data != NULL ? bias : NULL; j.y = y; j.ld = ld; j.map = NULL;
+    j.w = w; j.bias = bias != NULL && bias->data != NULL ? bias : NULL; j.y = y; j.ld = ld; j.map = NULL; j.add = 0;
     j.trait = w->data != NULL ? ltxi_trait_of(w->type) : 0; /* absent: no rows, so no tiles */
     j.bytes = ltx_row_bytes(w->type, w->cols);
     return j;
@@ -3698,7 +3770,9 @@ LTXI_FN void ltxi_tile_out(const ltxi_job *job, const float *out, int32_t lane, 
     int32_t i, r;
     for (i = 0; i < count; i++, out += LTXI_LANES) {
         float *y = ltxi_out_row(job, m + i) + first;
-        if (n == LTXI_LANES) memcpy(y, out, LTXI_LANES * 4); else memcpy(y, out + lane, (size_t)n * 4);
+        if (job->add != 0) for (r = 0; r < n; r++) y[r] = ltxi_fma(job->add, out[n == LTXI_LANES ? r : lane + r], y[r]);
+        else if (n == LTXI_LANES) memcpy(y, out, LTXI_LANES * 4);
+        else memcpy(y, out + lane, (size_t)n * 4);
         for (r = 0; job->bias != NULL && r < n; r++) y[r] += ltxi_le_float((const uint8_t *)job->bias->data + (size_t)(first + r) * 4);
     }
 }
@@ -4219,7 +4293,7 @@ LTXI_FN ltx_result ltxi_check_layer(const ltx_log *log, const ltx_model *m, int3
     int32_t d = m->dim, q = m->n_heads * m->head_dim, k = m->n_kv_heads * m->head_dim, f = l->w_up.rows, c, opt = LTXI_OPTIONAL, vec = LTXI_VECTOR;
     int32_t no_attn = l->wq.data == NULL ? LTXI_OPTIONAL : 0, no_ffn = l->w_up.data == NULL ? LTXI_OPTIONAL : 0;
     ltx_result r;
-    struct { const char *name; const ltx_mat *w; int32_t rows, cols, flags; } t[18];
+    struct { const char *name; const ltx_mat *w; int32_t rows, cols, flags; } t[23];
     int32_t n = 0;
 #define LTXI_WANT(field, rows_, cols_, flags_) t[n].name = #field; t[n].w = &l->field; t[n].rows = rows_; t[n].cols = cols_; t[n++].flags = flags_
     LTXI_WANT(attn_norm, 1, d, vec | no_attn); LTXI_WANT(wq, q, d, no_attn); LTXI_WANT(wk, k, d, no_attn); LTXI_WANT(wv, k, d, no_attn); LTXI_WANT(wo, d, q, no_attn);
@@ -4227,6 +4301,7 @@ LTXI_FN ltx_result ltxi_check_layer(const ltx_log *log, const ltx_model *m, int3
     LTXI_WANT(q_norm, 1, m->head_dim, vec | opt); LTXI_WANT(k_norm, 1, m->head_dim, vec | opt);
     LTXI_WANT(ffn_norm, 1, d, vec | no_ffn); LTXI_WANT(w_up, -1, d, no_ffn); LTXI_WANT(w_down, d, no_ffn ? -1 : f, no_ffn); LTXI_WANT(w_gate, no_ffn ? -1 : f, d, opt);
     LTXI_WANT(b_gate, 1, no_ffn ? -1 : f, vec | opt); LTXI_WANT(b_up, 1, no_ffn ? -1 : f, vec | opt); LTXI_WANT(b_down, 1, d, vec | opt);
+    LTXI_WANT(attn_norm_bias, 1, d, vec | opt); LTXI_WANT(ffn_norm_bias, 1, d, vec | opt); LTXI_WANT(router, 1, d, opt); LTXI_WANT(router_bias, 1, 1, vec | opt); LTXI_WANT(router_norm, 1, d, vec | opt);
 #undef LTXI_WANT
     for (c = 0; c < n; c++) if ((r = ltxi_check_mat(log, i, t[c].name, t[c].w, t[c].rows, t[c].cols, t[c].flags)) != LTX_OK) return r;
     if (no_attn && no_ffn) return ltxi_fail(log, LTX_E_MODEL, i, "layers", LTXI_S("layer has neither attention nor ffn"), 1, 0);
@@ -4265,11 +4340,19 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
     if (!ltxi_finite_positive(m.norm_eps) || !ltxi_finite_positive(m.rope_scale) || !ltxi_finite_positive(m.attn_scale) || !(m.rope_theta >= 1.0f && m.rope_theta <= 1e12f))
         return ltxi_fail(log, LTX_E_MODEL, -1, "norm_eps, rope_theta, rope_scale or attn_scale", LTXI_S("out of range"), 0, 0);
     if (m.layers == NULL) return ltxi_fail(log, LTX_E_MODEL, -1, "layers", LTXI_S("missing"), m.n_layers, 0);
-    if ((r = ltxi_check_mat(log, -1, "embed", &m.embed, m.vocab, m.dim, 0)) != LTX_OK || (r = ltxi_check_mat(log, -1, "out_norm", &m.out_norm, 1, m.dim, LTXI_VECTOR)) != LTX_OK
+    if ((r = ltxi_check_range(log, "norm", 0, LTX_NORM_LAYER, m.norm)) != LTX_OK || (r = ltxi_check_range(log, "norm_after", 0, 1, m.norm_after)) != LTX_OK
+        || (r = ltxi_check_range(log, "both_ways", 0, 1, m.both_ways)) != LTX_OK
+        || (r = ltxi_check_mat(log, -1, "embed", &m.embed, m.vocab, m.dim, m.head.data != NULL ? LTXI_OPTIONAL : 0)) != LTX_OK
+        || (r = ltxi_check_mat(log, -1, "out_norm", &m.out_norm, 1, m.dim, LTXI_VECTOR | (m.norm_after ? LTXI_OPTIONAL : 0))) != LTX_OK
+        || (r = ltxi_check_mat(log, -1, "out_norm_bias", &m.out_norm_bias, 1, m.dim, LTXI_VECTOR | LTXI_OPTIONAL)) != LTX_OK
+        || (r = ltxi_check_mat(log, -1, "head_bias", &m.head_bias, 1, m.vocab, LTXI_VECTOR | LTXI_OPTIONAL)) != LTX_OK
         || (r = ltxi_check_mat(log, -1, "head", &m.head, m.vocab, m.dim, LTXI_OPTIONAL)) != LTX_OK
+        || (r = ltxi_check_mat(log, -1, "probes", &m.probes, m.n_layers, m.dim, LTXI_OPTIONAL)) != LTX_OK
+        || (m.probes.data != NULL && (r = ltxi_check_mat(log, -1, "probe_bias", &m.probe_bias, 1, m.n_layers, LTXI_VECTOR)) != LTX_OK)
         || (r = ltxi_check_mat(log, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR)) != LTX_OK) return r;
     if (ltxi_positions(&m) < m.ctx) return ltxi_fail(log, LTX_E_MODEL, -1, "rope_scale, rope_factors", LTXI_S("frequencies too high for ctx, or no numbers"), ltxi_positions(&m), m.ctx);
     for (i = 0; i < m.n_layers; i++) if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
+    if (m.n_draft_ids > 0 && m.head_bias.data != NULL) return ltxi_fail(log, LTX_E_MODEL, -1, "draft_ids", LTXI_S("not with a head_bias"), 0, m.n_draft_ids);
     if (m.n_draft_ids < 0 || m.n_draft_ids > m.vocab || (m.n_draft_ids > 0 && m.draft_ids == NULL)) return ltxi_fail(log, LTX_E_MODEL, -1, "draft_ids", LTXI_S("missing, or more than the vocabulary"), m.vocab, m.n_draft_ids);
     for (i = 0; i < m.n_draft_ids; i++) {
         if (ltxi_draft_id(&m, i) < 0 || ltxi_draft_id(&m, i) >= m.vocab || (i > 0 && ltxi_draft_id(&m, i) <= ltxi_draft_id(&m, i - 1)))
@@ -4343,13 +4426,17 @@ typedef struct ltxi_row {
     int32_t pc;    /* step that it has to run next                                                  */
     int32_t skip;  /* steps from here on that it does not run (their keys and values may be filled) */
     int32_t out;   /* row of the logits that it wants, -1 = none                                    */
+    int32_t wanted; /* did it ever want logits                                                     */
     int32_t slot;  /* its place in ltx_session.x and .angles                                        */
     uint8_t decided; /* logits are read (or it left): rides along for its keys and values only      */
     uint8_t held;    /* a drafted row: waits, but rides along, until verification */
     uint8_t filling; /* left under LTX_FILL_PROJECT: goes on by itself to the end of the plan       */
+    int32_t best, same;  /* LTX_EXIT_PATIENCE: best token at the last gate, for how many gates       */
+    float   least, most; /* LTX_EXIT_CHANGE: range of the changes so far                             */
+    int32_t gates;       /* how many this row has been asked at                                      */
 } ltxi_row;
 
-enum { LTXI_BINS = 16, LTXI_DRAFTS = 64, LTXI_EXITS = 65 }; /* levels of confidence in draft statistics; longest draft; most exits of a draft */
+enum { LTXI_BINS = 16, LTXI_LOOKUP = 8, LTXI_DRAFTS = 64, LTXI_EXITS = 65 }; /* levels of confidence in draft statistics; longest match; longest draft; most exits of a draft */
 
 struct ltx_session {
     ltx_model model;         /* defaults filled in */
@@ -4360,12 +4447,14 @@ struct ltx_session {
     ltx_stats stats;
     int32_t position, high;  /* next position; highest ever since the last reset (rewinding with a window) */
     int32_t positions;       /* how many there can be */
+    int32_t has_beside;      /* is there memory for it */
     int32_t n_rows, n_caches, n_storage;
     int32_t ld, q_ld, kv_ld, angle_ld; /* floats between rows of the buffers below */
     /* state block; R = desc.rows */
     ltxi_row *rows;          /* [n_rows <= R], positions ascend   */
     int32_t  *free_slots;    /* [R - n_rows] */
     float    *x;             /* [R][ld] hidden vectors            */
+    float    *beside;        /* [R][ld] what steps with LTX_BESIDE read, if the plan of the descriptor has any */
     float    *angles;        /* [R][4][angle_ld] cos, sin at the position; cos, sin for the sinks */
     float    *freq;          /* [2][angle_ld] rope frequencies, high and low part */
     int16_t  *storage;       /* [n_caches] cache index to row of `caches`, -1 = no memory */
@@ -4373,10 +4462,12 @@ struct ltx_session {
     ltx_step *full;          /* [n_layers] the plan of all layers */
     uint8_t  *short_rows;    /* rows of the head for the model's draft_ids, copied so that they lie together */
     ltx_mat   draft_head;    /* those, or the whole head */
-    float     hits[LTXI_BINS], tries[LTXI_BINS], round_cost, round_tokens; /* acceptance per confidence; cost of rounds, tokens got */
+    float     hits[LTXI_BINS + LTXI_LOOKUP], tries[LTXI_BINS + LTXI_LOOKUP], round_cost, round_tokens; /* acceptance per confidence, then per length of a match; cost of rounds, tokens got */
+    int32_t  *past, past_size; /* [past_size] tokens by position modulo past_size, -1 = none; for lookups */
     /* scratch block */
     float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn;
     ltxi_acts acts;
+    float   *weight;         /* [R] by slot: what a router said */
     int32_t *batch, *order, *entry, *map, *depths;
     size_t attn_area;
 };
@@ -4390,6 +4481,24 @@ LTXI_FN ltx_result ltxi_range(const ltx_log *log, const char *name, int32_t low,
     return ltxi_in(low, got, high) ? LTX_OK : ltxi_fail(log, LTX_E_ARG, -1, name, LTXI_S("out of range"), high, got);
 }
 /* Everything about a plan except whether its caches have memory. */
+/* Does an addition suit a matrix? One that is absent does. */
+LTXI_FN int ltxi_lora_ok(const ltx_log *log, int32_t step, const ltx_model *m, const ltx_lora *a, const ltx_mat *w)
+{
+    if (a->a.data == NULL && a->b.data == NULL) return 1;
+    return ltxi_check_mat(log, step, "adapter.a", &a->a, -1, w->cols, 0) == LTX_OK && ltxi_check_mat(log, step, "adapter.b", &a->b, w->rows, a->a.rows, 0) == LTX_OK && a->a.rows <= m->dim;
+}
+LTXI_FN int ltxi_adapter_ok(const ltx_log *log, const ltx_model *m, int32_t step, const ltx_step *st)
+{
+    const ltx_layer *l = &m->layers[st->layer];
+    const ltx_adapter *a;
+    if (st->adapter == 0) return 1;
+    if (st->adapter < 0 || st->adapter > m->n_adapters || m->adapters == NULL) return 0;
+    a = &m->adapters[st->adapter - 1];
+    if (!ltxi_finite(a->scale)) return 0;
+    if (st->run & LTX_ATTN && !(ltxi_lora_ok(log, step, m, &a->q, &l->wq) && ltxi_lora_ok(log, step, m, &a->k, &l->wk) && ltxi_lora_ok(log, step, m, &a->v, &l->wv) && ltxi_lora_ok(log, step, m, &a->o, &l->wo))) return 0;
+    return !(st->run & LTX_FFN) || ((l->w_gate.data == NULL || ltxi_lora_ok(log, step, m, &a->gate, &l->w_gate)) && ltxi_lora_ok(log, step, m, &a->up, &l->w_up) && ltxi_lora_ok(log, step, m, &a->down, &l->w_down));
+}
+LTXI_FN int ltxi_in_unit(float x) { return x >= 0 && x <= 1; }
 LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const ltx_plan *p)
 {
     int32_t i, j;
@@ -4398,9 +4507,13 @@ LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const
     for (i = 0; i < p->count; i++) {
         const ltx_step *st = &p->steps[i];
         if (st->layer < 0 || st->layer >= m->n_layers) return ltxi_fail(log, LTX_E_ARG, i, "step.layer", LTXI_S("no such layer"), m->n_layers - 1, st->layer);
-        if (st->run < 1 || st->run > (LTX_ATTN | LTX_FFN)) return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("no such branches"), LTX_ATTN | LTX_FFN, st->run);
+        if ((st->run & (LTX_ATTN | LTX_FFN)) == 0 || st->run > (LTX_PROMPT * 2 - 1) || (i == 0 && st->run & LTX_BESIDE))
+            return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("no such branches, or nothing beside"), LTX_ATTN | LTX_FFN, st->run);
         if ((st->run & LTX_ATTN && !ltxi_has_attn(&m->layers[st->layer])) || (st->run & LTX_FFN && !ltxi_has_ffn(&m->layers[st->layer])))
             return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("the layer lacks this branch"), 0, st->run);
+        if (!ltxi_adapter_ok(log, m, i, st)) return ltxi_fail(log, LTX_E_ARG, i, "step.adapter", LTXI_S("no such adapter, or it does not suit the layer"), m->n_adapters, st->adapter);
+        if (!ltxi_in_unit(st->route) || ((st->route > 0 || st->run & LTX_WEIGH) && m->layers[st->layer].router.data == NULL))
+            return ltxi_fail(log, LTX_E_ARG, i, "step.route", LTXI_S("not from 0 to 1, or the layer has no router"), 0, st->layer);
         if (!ltxi_finite(st->attn_scale) || !ltxi_finite(st->ffn_scale)) return ltxi_fail(log, LTX_E_ARG, i, "step.attn_scale, step.ffn_scale", LTXI_S("not finite"), 0, 0);
         if (st->cache < 0 || st->cache > LTX_MAX_STEPS) return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("out of range"), LTX_MAX_STEPS, st->cache);
         for (j = 0; j < i; j++) if (st->run & p->steps[j].run & LTX_ATTN && ltxi_cache_of(&p->steps[j]) == ltxi_cache_of(st))
@@ -4428,7 +4541,7 @@ LTXI_FN void ltxi_draft_defaults(ltx_draft *d, int32_t draft_max)
 {
     if (d->row_cost == 0) d->row_cost = 0.25f;
     if (d->exit > 0 && d->last == 0) d->last = d->exit;
-    if (d->exit > 0 && d->length == 0) d->length = draft_max;
+    if ((d->exit > 0 || d->lookup > 0) && d->length == 0) d->length = draft_max;
 }
 /* Defaults and ranges of a descriptor; the model is already checked. */
 LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
@@ -4452,18 +4565,26 @@ LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
         || (r = ltxi_range(log, "threads", 1, d->threads, 1024)) != LTX_OK || (r = ltxi_range(log, "isa", 0, d->isa, LTX_ISA_COUNT - 1)) != LTX_OK) return r;
     return LTX_OK;
 }
-LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_policy *p)
+LTXI_FN int ltxi_rule_reads_logits(const ltx_policy *p)
 {
-    if (!ltxi_in(0, p->rule, LTX_EXIT_ASK) || (p->rule == LTX_EXIT_ASK && p->gate == NULL) || p->threshold != p->threshold)
-        return ltxi_fail(log, LTX_E_ARG, -1, "policy", LTXI_S("unknown rule, no callback or threshold not a number"), LTX_EXIT_ASK, p->rule);
+    return ltxi_in(LTX_EXIT_PROB, p->rule, LTX_EXIT_ENTROPY) || p->rule == LTX_EXIT_PATIENCE || (p->rule == LTX_EXIT_ASK && p->want_logits);
+}
+LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_model *m, const ltx_policy *p)
+{
+    if (!ltxi_in(0, p->rule, LTX_EXIT_CHANGE) || (p->rule == LTX_EXIT_ASK && p->gate == NULL) || p->threshold != p->threshold)
+        return ltxi_fail(log, LTX_E_ARG, -1, "policy", LTXI_S("unknown rule, no callback or threshold not a number"), LTX_EXIT_CHANGE, p->rule);
+    if (p->rule == LTX_EXIT_PROBE && m->probes.data == NULL) return ltxi_fail(log, LTX_E_ARG, -1, "policy.rule", LTXI_S("the model has no probes"), 0, p->rule);
+    if (p->yes < LTX_UNDO || p->yes == LTX_STOP) return ltxi_fail(log, LTX_E_ARG, -1, "policy.yes", LTXI_S("no such answer"), LTX_UNDO, p->yes);
+    if (p->all_rows && ltxi_rule_reads_logits(p)) return ltxi_fail(log, LTX_E_ARG, -1, "policy.all_rows", LTXI_S("the rule needs logits, which most rows have not"), 0, p->rule);
     return LTX_OK;
 }
 LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_draft *d, int32_t steps, int32_t draft_max)
 {
     ltx_result r;
-    if (d->exit == 0) return ltxi_range(log, "draft.last", 0, d->last, 0);
-    if ((r = ltxi_range(log, "draft.exit", 1, d->exit, steps - 1)) != LTX_OK) return r;
-    if ((r = ltxi_range(log, "draft.last", d->exit, d->last, ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1))) != LTX_OK) return r;
+    if ((r = ltxi_range(log, "draft.lookup", 0, d->lookup, LTXI_LOOKUP)) != LTX_OK) return r;
+    if ((r = ltxi_range(log, "draft.exit", 0, d->exit, steps - 1)) != LTX_OK) return r;
+    if ((r = ltxi_range(log, "draft.last", d->exit, d->last, d->exit == 0 ? 0 : ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1))) != LTX_OK) return r;
+    if (d->exit == 0 && d->lookup == 0) return LTX_OK;
     if ((r = ltxi_range(log, "draft.length", 1, d->length, draft_max)) != LTX_OK) return r;
     if (!(d->stop >= 0) || !(d->row_cost >= 0)) return ltxi_fail(log, LTX_E_ARG, -1, "draft", LTXI_S("negative or not a number"), 0, 0);
     return LTX_OK;
@@ -4502,6 +4623,12 @@ LTXI_FN void ltxi_session_caches(ltx_session *s)
         s->n_storage++;
     }
 }
+LTXI_FN int ltxi_has_beside(const ltx_plan *p)
+{
+    int32_t i;
+    for (i = 0; p->steps != NULL && i < p->count; i++) if (p->steps[i].run & LTX_BESIDE) return 1;
+    return 0;
+}
 LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *cache, ltxi_arena *scratch)
 {
     const ltx_session_desc *d = &s->desc;
@@ -4512,7 +4639,10 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     ltxi_take(state, 1, sizeof *s); /* the session itself, first */
     s->rows = (ltxi_row *)ltxi_take(state, r, sizeof *s->rows);
     s->free_slots = (int32_t *)ltxi_take(state, r, 4);
+    s->past_size = d->draft_max > 0 ? s->kv.slots : 0;
+    s->past = (int32_t *)ltxi_take(state, (size_t)s->past_size, 4);
     s->x = (float *)ltxi_take(state, x, 4);
+    s->beside = (float *)ltxi_take(state, s->has_beside ? x : 0, 4);
     s->angles = (float *)ltxi_take(state, ltxi_mul(r, 4), ltxi_mul((size_t)s->angle_ld, 4));
     s->freq = (float *)ltxi_take(state, 2, (size_t)s->angle_ld * 4);
     s->storage = (int16_t *)ltxi_take(state, (size_t)s->n_caches, 2);
@@ -4536,6 +4666,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->entry = (int32_t *)ltxi_take(scratch, r, 4);
     s->map = (int32_t *)ltxi_take(scratch, r, 4);
     s->depths = (int32_t *)ltxi_take(scratch, r, 4);
+    s->weight = (float *)ltxi_take(scratch, r, 4);
     ltxi_acts_place(scratch, &s->acts, d->rows, s->ld, d->act_bits / 8);
     s->attn_area = ltxi_attention_area(&s->kv, d->rows, s->model.n_heads / s->model.n_kv_heads);
     s->attn = (float *)ltxi_take(scratch, ltxi_mul((size_t)d->threads, s->attn_area), 4);
@@ -4552,9 +4683,10 @@ LTXI_FN ltx_result ltxi_session_resolve(const ltx_model *model, const ltx_sessio
     ltxi_model_defaults(&s->model);
     if ((r = ltxi_desc_resolve(&s->model, &s->desc)) != LTX_OK) return r;
     if (desc->plan.steps != NULL && (r = ltxi_plan_check(&desc->log, &s->model, &desc->plan)) != LTX_OK) return r;
-    if ((r = ltxi_policy_check(&desc->log, &s->desc.policy)) != LTX_OK) return r;
+    if ((r = ltxi_policy_check(&desc->log, &s->model, &s->desc.policy)) != LTX_OK) return r;
     if ((r = ltxi_draft_check(&desc->log, &s->desc.draft, desc->plan.steps != NULL ? desc->plan.count : s->model.n_layers, s->desc.draft_max)) != LTX_OK) return r;
     if ((r = ltxi_range(&desc->log, "plan.fill", 0, desc->plan.fill, LTX_FILL_NONE)) != LTX_OK) return r;
+    s->has_beside = ltxi_has_beside(&desc->plan);
     ltxi_session_shape(s);
     ltxi_session_caches(s);
     return LTX_OK;
@@ -4597,7 +4729,7 @@ LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
     arena.base = (uint8_t *)scratch.ptr;
     moved = *s;
     ltxi_session_place(&moved, &state, &cache, &arena);
-    moved.rows = s->rows; moved.free_slots = s->free_slots; moved.x = s->x; moved.angles = s->angles;
+    moved.rows = s->rows; moved.free_slots = s->free_slots; moved.past = s->past; moved.x = s->x; moved.beside = s->beside; moved.angles = s->angles;
     moved.freq = s->freq; moved.storage = s->storage; moved.caches = s->caches; moved.full = s->full; moved.short_rows = s->short_rows;
     *s = moved;
     return LTX_OK;
@@ -4620,9 +4752,9 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     for (i = 0; i < s->desc.plan.count; i++) if (s->desc.plan.steps[i].run & LTX_ATTN) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
     for (i = 0; i < s->desc.rows; i++) s->free_slots[i] = s->desc.rows - 1 - i;
     s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
-    for (i = 0; i < LTXI_BINS; i++) { /* as if a confidence of p had been right p of the time, twice */
+    for (i = 0; i < LTXI_BINS + LTXI_LOOKUP; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
         s->tries[i] = 2.0f;
-        s->hits[i] = 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS;
+        s->hits[i] = i < LTXI_BINS ? 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS : 2.0f * (float)(i - LTXI_BINS + 1) / (float)LTXI_LOOKUP;
     }
     s->round_cost = s->round_tokens = 1.0f;
 }
@@ -4670,6 +4802,7 @@ typedef struct ltxi_goal {
 } ltxi_goal;
 
 LTXI_FN float *ltxi_hidden(const ltx_session *s, const ltxi_row *r) { return s->x + (size_t)r->slot * (size_t)s->ld; }
+LTXI_FN const float *ltxi_input(const ltx_session *s, const ltx_step *st) { return st->run & LTX_BESIDE ? s->beside : s->x; }
 LTXI_FN float *ltxi_angles(const ltx_session *s, const ltxi_row *r, int32_t sink) { return s->angles + ((size_t)r->slot * 4 + (size_t)sink * 2) * (size_t)s->angle_ld; }
 
 /* cos and sin at a position, in the form that the rope kernel wants */
@@ -4685,21 +4818,27 @@ LTXI_FN void ltxi_rope_angles(const ltxi_kernels *k, const float *freq, int32_t 
         sine[2 * i] = -sine[i];
     }
 }
+LTXI_FN void ltxi_turn_to(ltx_session *s, const ltxi_row *r, int32_t position)
+{
+    const ltx_model *m = &s->model;
+    ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, position, ltxi_angles(s, r, 0));
+    if (s->kv.sinks > 0) ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, ltxi_min(position, s->kv.sinks + s->kv.window - 1), ltxi_angles(s, r, 1));
+}
 LTXI_FN ltxi_row *ltxi_add_row(ltx_session *s, int32_t token, const float *embed, int32_t out)
 {
     ltxi_row *r = &s->rows[s->n_rows];
     const ltx_model *m = &s->model;
     memset(r, 0, sizeof *r);
-    r->token = token; r->position = s->position; r->out = out;
+    r->token = token; r->position = s->position; r->out = out; r->wanted = out >= 0;
     r->slot = s->free_slots[s->desc.rows - 1 - s->n_rows];
+    if (s->past_size > 0) s->past[s->position % s->past_size] = token;
     s->n_rows++;
     s->position++;
     s->high = ltxi_max(s->high, s->position);
     s->stats.tokens++;
     if (embed != NULL) memcpy(ltxi_hidden(s, r), embed, (size_t)m->dim * 4);
     else ltxi_mat_row(&m->embed, token, ltxi_hidden(s, r));
-    ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, r->position, ltxi_angles(s, r, 0));
-    if (s->kv.sinks > 0) ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, ltxi_min(r->position, s->kv.sinks + s->kv.window - 1), ltxi_angles(s, r, 1));
+    ltxi_turn_to(s, r, r->position);
     return r;
 }
 /* Drop rows that are marked done (pc past the plan) or lie at or after a position; the order stays. */
@@ -4721,6 +4860,9 @@ struct ltxi_rowwise {
     const int32_t *idx;   /* rows of the session        */
     int32_t n, cols, parts;
     const ltx_mat *norm;  /* what some functions need   */
+    const ltx_mat *bias;
+    const float *from;    /* [R][ld], by slot           */
+    float *to;            /* [n][ld]                    */
     const ltx_layer *l;
     float scale;
     int32_t full;
@@ -4746,17 +4888,35 @@ LTXI_FN void ltxi_row_by_row(ltxi_rowwise *w, ltxi_row_fn *fn)
     ltxi_parallel(&w->s->m.pool, ltxi_rowwise_task, w, w->parts);
 }
 
-/* Normed hidden vectors of rows idx[0..n) into xn. */
+/* A norm of the model's kind; w absent: a copy. */
+LTXI_FN void ltxi_norm(const ltx_session *s, const float *x, const ltx_mat *w, const ltx_mat *bias, float *y)
+{
+    if (w->data == NULL) memmove(y, x, (size_t)s->model.dim * 4);
+    else if (s->model.norm == LTX_NORM_RMS) ltxi_rmsnorm(s->m.k, x, w->data, s->model.dim, s->model.norm_eps, y);
+    else ltxi_layernorm(s->m.k, x, w->data, bias->data, s->model.dim, s->model.norm_eps, y);
+}
 LTXI_FN void ltxi_norm_row(const ltxi_rowwise *w, int32_t i)
 {
-    ltx_session *s = w->s;
-    ltxi_rmsnorm(s->m.k, ltxi_hidden(s, &s->rows[w->idx[i]]), w->norm->data, s->model.dim, s->model.norm_eps, s->xn + (size_t)i * (size_t)s->ld);
+    float *to = w->to + (size_t)i * (size_t)w->s->ld;
+    ltxi_norm(w->s, w->from + (size_t)w->s->rows[w->idx[i]].slot * (size_t)w->s->ld, w->norm, w->bias, to);
 }
-LTXI_FN void ltxi_norm_rows(ltx_session *s, const ltx_mat *norm, const int32_t *idx, int32_t n)
+/* Normed vectors of rows idx[0..n), out of `from` [R][ld], into xn. */
+LTXI_FN void ltxi_norm_rows(ltx_session *s, const float *from, const ltx_mat *norm, const ltx_mat *bias, const int32_t *idx, int32_t n)
 {
     ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, s->model.dim);
-    w.norm = norm;
+    w.norm = norm; w.bias = bias; w.from = from; w.to = s->xn;
     ltxi_row_by_row(&w, ltxi_norm_row);
+}
+/* 1 / (1 + exp(-(row of w . x + bias))): what routers and probes say. Uses s->y. */
+LTXI_FN float ltxi_logistic(ltx_session *s, const ltx_mat *w, const ltx_mat *bias, int32_t row, const float *x)
+{
+    float z;
+    ltxi_mat_row(w, row, s->y);
+    z = s->m.k->dot(x, s->y, s->model.dim);
+    if (bias->data != NULL) z = z + ltxi_le_float((const uint8_t *)bias->data + (size_t)row * 4);
+    z = -z;
+    s->m.k->map(LTX_FN_EXP, &z, 1, &z);
+    return 1.0f / (1.0f + z);
 }
 /* Products of activations, which are quantized first if a matrix wants that. */
 LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const ltxi_job *jobs, int32_t n_jobs)
@@ -4766,15 +4926,30 @@ LTXI_FN void ltxi_project(ltx_session *s, const float *x, int32_t rows, const lt
 }
 LTXI_FN void ltxi_branch_row(const ltxi_rowwise *w, int32_t i)
 {
-    w->s->m.k->axpy(ltxi_hidden(w->s, &w->s->rows[w->idx[i]]), w->s->y + (size_t)i * (size_t)w->s->ld, w->scale, w->s->model.dim);
+    const ltxi_row *r = &w->s->rows[w->idx[i]];
+    float *x = ltxi_hidden(w->s, r);
+    w->s->m.k->axpy(x, w->s->y + (size_t)i * (size_t)w->s->ld, w->full ? w->scale * w->s->weight[r->slot] : w->scale, w->s->model.dim);
+    if (w->s->model.norm_after) ltxi_norm(w->s, x, w->norm, w->bias, x);
 }
-LTXI_FN void ltxi_add_branch(ltx_session *s, const int32_t *idx, int32_t n, float scale) /* hidden += scale y */
+/* hidden += scale y; then its norm, if norms come after branches */
+LTXI_FN void ltxi_add_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n, float scale, const ltx_mat *norm, const ltx_mat *bias)
 {
     ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, s->model.dim);
     w.scale = scale == 0 ? 1.0f : scale;
+    w.full = st->run & LTX_WEIGH;
+    w.norm = norm; w.bias = bias;
     ltxi_row_by_row(&w, ltxi_branch_row);
 }
 
+/* y += scale B (A x) for n rows; t: room for A x. */
+LTXI_FN void ltxi_adapt(ltx_session *s, const ltx_adapter *ad, const ltx_lora *a, const float *x, int32_t n, float *y, int32_t ld, float *t)
+{
+    ltxi_job low = ltxi_job_of(&a->a, NULL, t, s->ld), high = ltxi_job_of(&a->b, NULL, y, ld);
+    if (a->a.data == NULL || n == 0) return;
+    high.add = ad->scale == 0 ? 1.0f : ad->scale;
+    ltxi_project(s, x, n, &low, 1);
+    ltxi_project(s, t, n, &high, 1);
+}
 /* Per-head norm, rotation and, for queries, the scale of the scores. */
 LTXI_FN void ltxi_finish_heads(ltx_session *s, float *x, int32_t heads, const ltx_mat *norm, const float *angles, float scale)
 {
@@ -4801,12 +4976,23 @@ LTXI_FN void ltxi_finish_row(const ltxi_rowwise *w, int32_t i)
     }
     ltxi_finish_heads(s, q, m->n_heads, &l->q_norm, ltxi_angles(s, r, 0), m->attn_scale);
 }
-/* Append keys and values in order of position. idx holds `full` rows that attend, then rows that only fill; both ascend. */
+/* Which of idx comes next in order of position: it holds `full` rows that attend, then rows that only fill, and both ascend. */
+LTXI_FN int32_t ltxi_next_row(const int32_t *idx, int32_t full, int32_t n, int32_t *a, int32_t *b) { return *b >= n || (*a < full && idx[*a] < idx[*b]) ? (*a)++ : (*b)++; }
+/* Positions of the step: those of the tokens, or numbers of slots. */
+LTXI_FN void ltxi_number_rows(ltx_session *s, const ltx_step *st, const ltxi_cache *c, const int32_t *idx, int32_t full, int32_t n, int32_t back)
+{
+    int32_t a = 0, b = full, i, number = c->n;
+    while (st->run & LTX_RENUMBER && (a < full || b < n)) {
+        i = ltxi_next_row(idx, full, n, &a, &b);
+        ltxi_turn_to(s, &s->rows[idx[i]], back ? s->rows[idx[i]].position : number++);
+    }
+}
+/* Append keys and values in order of position. */
 LTXI_FN void ltxi_append_rows(ltx_session *s, ltxi_cache *c, const int32_t *idx, int32_t full, int32_t n)
 {
     int32_t a = 0, b = full, i;
     while (a < full || b < n) {
-        i = b >= n || (a < full && idx[a] < idx[b]) ? a++ : b++;
+        i = ltxi_next_row(idx, full, n, &a, &b);
         s->entry[i] = ltxi_append(s->m.k, &s->kv, c, s->rows[idx[i]].position, s->k + (size_t)i * (size_t)s->kv_ld, s->v + (size_t)i * (size_t)s->kv_ld);
     }
 }
@@ -4817,6 +5003,7 @@ LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t n)
     int32_t i, count;
     a.m = &s->m; a.kv = &s->kv; a.c = c; a.q = s->q; a.q_sink = s->kv.sinks > 0 ? s->q_sink : NULL; a.out = s->att;
     a.entry = s->entry; a.rows = n; a.ld = s->q_ld; a.out_ld = s->ld; a.group = s->model.n_heads / s->model.n_kv_heads; a.scratch = s->attn; a.area = s->attn_area;
+    for (i = 0; i < n && s->model.both_ways; i++) s->entry[i] = c->n - 1; /* everybody sees what the last one sees */
     ltxi_attend(&a);
     for (i = 0; i < n; i++) {
         seen = ltxi_sees(&s->kv, c, s->entry[i]);
@@ -4827,27 +5014,37 @@ LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t n)
 }
 LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t full, int32_t n)
 {
+    static const ltx_mat none = { NULL, 0, 0, 0 };
     const ltx_layer *l = &s->model.layers[st->layer];
+    const ltx_adapter *ad = st->adapter > 0 ? &s->model.adapters[st->adapter - 1] : NULL;
     ltxi_cache *c = &s->caches[s->storage[ltxi_cache_of(st)]];
     ltxi_job jobs[3], out = ltxi_job_of(&l->wo, &l->bo, s->y, s->ld);
     ltxi_rowwise w;
-    ltxi_norm_rows(s, &l->attn_norm, idx, n);
+    ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? &none : &l->attn_norm, &l->attn_norm_bias, idx, n);
     jobs[0] = ltxi_job_of(&l->wk, &l->bk, s->k, s->kv_ld);
     jobs[1] = ltxi_job_of(&l->wv, &l->bv, s->v, s->kv_ld);
     jobs[2] = ltxi_job_of(&l->wq, &l->bq, s->q, s->q_ld);
     ltxi_acts_set(&s->acts, s->xn);
     ltxi_multiply(&s->m, &s->acts, n, n, jobs, full == n ? 3 : 2);
     if (full < n && full > 0) ltxi_multiply(&s->m, &s->acts, full, n, &jobs[2], 1);
+    if (ad != NULL) {
+        ltxi_adapt(s, ad, &ad->k, s->xn, n, s->k, s->kv_ld, s->y);
+        ltxi_adapt(s, ad, &ad->v, s->xn, n, s->v, s->kv_ld, s->y);
+        ltxi_adapt(s, ad, &ad->q, s->xn, full, s->q, s->q_ld, s->y);
+    }
     w = ltxi_rowwise_of(s, idx, n, s->q_ld);
     w.l = l; w.full = full;
+    ltxi_number_rows(s, st, c, idx, full, n, 0);
     ltxi_row_by_row(&w, ltxi_finish_row);
+    ltxi_number_rows(s, st, c, idx, full, n, 1);
     ltxi_append_rows(s, c, idx, full, n);
     s->stats.fill_rows += (uint64_t)(n - full);
     if (full == 0) return;
     s->stats.attn_rows += (uint64_t)full;
     ltxi_attend_rows(s, c, full);
     ltxi_project(s, s->att, full, &out, 1);
-    ltxi_add_branch(s, idx, full, st->attn_scale);
+    if (ad != NULL) ltxi_adapt(s, ad, &ad->o, s->att, full, s->y, s->ld, s->xn);
+    ltxi_add_branch(s, st, idx, full, st->attn_scale, &l->attn_norm, &l->attn_norm_bias);
 }
 LTXI_FN void ltxi_act_row(const ltxi_rowwise *w, int32_t i) /* up = act(gate) .* up, or act(up) */
 {
@@ -4860,27 +5057,34 @@ LTXI_FN void ltxi_act_row(const ltxi_rowwise *w, int32_t i) /* up = act(gate) .*
 }
 LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
 {
+    static const ltx_mat none = { NULL, 0, 0, 0 };
     const ltx_layer *l = &s->model.layers[st->layer];
+    const ltx_adapter *ad = st->adapter > 0 ? &s->model.adapters[st->adapter - 1] : NULL;
     ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, l->w_up.rows);
     ltxi_job jobs[2], out = ltxi_job_of(&l->w_down, &l->b_down, s->y, s->ld);
-    ltxi_norm_rows(s, &l->ffn_norm, idx, n);
+    ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? &none : &l->ffn_norm, &l->ffn_norm_bias, idx, n);
     jobs[0] = ltxi_job_of(&l->w_up, &l->b_up, s->up, s->ld);
     jobs[1] = ltxi_job_of(&l->w_gate, &l->b_gate, s->att, s->ld);
     ltxi_project(s, s->xn, n, jobs, l->w_gate.data != NULL ? 2 : 1);
+    if (ad != NULL) {
+        ltxi_adapt(s, ad, &ad->up, s->xn, n, s->up, s->ld, s->y);
+        if (l->w_gate.data != NULL) ltxi_adapt(s, ad, &ad->gate, s->xn, n, s->att, s->ld, s->y);
+    }
     w.l = l;
     ltxi_row_by_row(&w, ltxi_act_row);
     ltxi_project(s, s->up, n, &out, 1);
-    ltxi_add_branch(s, idx, n, st->ffn_scale);
+    if (ad != NULL) ltxi_adapt(s, ad, &ad->down, s->up, n, s->y, s->ld, s->xn);
+    ltxi_add_branch(s, st, idx, n, st->ffn_scale, &l->ffn_norm, &l->ffn_norm_bias);
     s->stats.ffn_rows += (uint64_t)n;
 }
 
 /* Logits of rows idx[0..n) into their places, with the model's head or a draft's; LTX_E_NAN if one is not finite. */
 LTXI_FN ltx_result ltxi_head(ltx_session *s, const ltx_mat *w, const int32_t *idx, int32_t n)
 {
-    ltxi_job job = ltxi_job_of(w, NULL, s->logits, s->model.vocab);
+    ltxi_job job = ltxi_job_of(w, &s->model.head_bias, s->logits, s->model.vocab);
     int32_t i;
     if (n == 0) return LTX_OK;
-    ltxi_norm_rows(s, &s->model.out_norm, idx, n);
+    ltxi_norm_rows(s, s->x, &s->model.out_norm, &s->model.out_norm_bias, idx, n);
     for (i = 0; i < n; i++) s->map[i] = s->rows[idx[i]].out;
     job.map = s->map;
     ltxi_project(s, s->xn, n, &job, 1);
@@ -4893,33 +5097,48 @@ LTXI_FN ltx_result ltxi_head(ltx_session *s, const ltx_mat *w, const int32_t *id
 }
 
 
-/* The rule at a gate, for one row: steps to skip, LTX_LEAVE or LTX_STOP. */
+/* Do the built-in rules say yes to this row? */
+LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, int32_t step, const float *before, const float *logits)
+{
+    const ltx_policy *p = &s->desc.policy;
+    const float *x = ltxi_hidden(s, r);
+    float now, then, range = r->most - r->least;
+    int32_t first = r->gates++ == 0;
+    ltxi_sure sure;
+    switch (p->rule) {
+    case LTX_EXIT_ALWAYS: return 1;
+    case LTX_EXIT_PROBE:
+        ltxi_norm(s, x, &s->model.out_norm, &s->model.out_norm_bias, s->xn);
+        return ltxi_logistic(s, &s->model.probes, &s->model.probe_bias, s->desc.plan.steps[step].layer, s->xn) >= p->threshold;
+    case LTX_EXIT_COSINE: case LTX_EXIT_CHANGE:
+        now = s->m.k->dot(x, x, s->model.dim);
+        then = s->m.k->dot(before, before, s->model.dim);
+        if (p->rule == LTX_EXIT_COSINE) return s->m.k->dot(x, before, s->model.dim) / sqrtf(now * then) >= p->threshold;
+        now = sqrtf(now) - sqrtf(then);
+        r->least = first || now < r->least ? now : r->least;
+        r->most = first || now > r->most ? now : r->most;
+        return !first && now < p->threshold * range;
+    default: break;
+    }
+    sure = ltxi_how_sure(s->m.k, logits, s->probs, s->model.vocab);
+    if (p->rule == LTX_EXIT_PATIENCE) {
+        r->same = !first && sure.token == r->best ? r->same + 1 : 1;
+        r->best = sure.token;
+        return (float)r->same >= p->threshold;
+    }
+    if (p->rule == LTX_EXIT_ENTROPY) return sure.entropy <= p->threshold;
+    return (p->rule == LTX_EXIT_MARGIN ? sure.margin : sure.prob) >= p->threshold;
+}
+/* The answer of a gate to one row: steps to skip, LTX_LEAVE, LTX_UNDO or LTX_STOP. */
 LTXI_FN int32_t ltxi_ask(ltx_session *s, ltxi_row *r, int32_t step)
 {
     const ltx_policy *p = &s->desc.policy;
-    const float *logits = s->logits + (size_t)r->out * (size_t)s->model.vocab, *before = s->before + (size_t)r->slot * (size_t)s->ld;
-    float *x = ltxi_hidden(s, r);
-    ltxi_sure sure;
+    const float *logits = r->out < 0 ? NULL : s->logits + (size_t)r->out * (size_t)s->model.vocab, *before = s->before + (size_t)r->slot * (size_t)s->ld;
     ltx_view view;
-    float norms;
-    switch (p->rule) {
-    case LTX_EXIT_ALWAYS: return LTX_LEAVE;
-    case LTX_EXIT_ASK:
-        view.step = step; view.layer = s->desc.plan.steps[step].layer; view.position = r->position; view.token = r->token;
-        view.dim = s->model.dim; view.vocab = s->model.vocab; view.hidden = x; view.before = before; view.logits = p->want_logits ? logits : NULL;
-        return p->gate(p->user, &view);
-    case LTX_EXIT_COSINE:
-        norms = s->m.k->dot(x, x, s->model.dim) * s->m.k->dot(before, before, s->model.dim);
-        return s->m.k->dot(x, before, s->model.dim) / sqrtf(norms) >= p->threshold ? LTX_LEAVE : LTX_GO;
-    default:
-        sure = ltxi_how_sure(s->m.k, logits, s->probs, s->model.vocab);
-        if (p->rule == LTX_EXIT_ENTROPY) return sure.entropy <= p->threshold ? LTX_LEAVE : LTX_GO;
-        return (p->rule == LTX_EXIT_MARGIN ? sure.margin : sure.prob) >= p->threshold ? LTX_LEAVE : LTX_GO;
-    }
-}
-LTXI_FN int ltxi_rule_reads_logits(const ltx_policy *p)
-{
-    return p->rule == LTX_EXIT_PROB || p->rule == LTX_EXIT_MARGIN || p->rule == LTX_EXIT_ENTROPY || (p->rule == LTX_EXIT_ASK && p->want_logits);
+    if (p->rule != LTX_EXIT_ASK) return !ltxi_says_yes(s, r, step, before, logits) ? LTX_GO : p->yes == 0 ? LTX_LEAVE : p->yes;
+    view.step = step; view.layer = s->desc.plan.steps[step].layer; view.position = r->position; view.token = r->token;
+    view.dim = s->model.dim; view.vocab = s->model.vocab; view.hidden = ltxi_hidden(s, r); view.before = before; view.logits = p->want_logits ? logits : NULL;
+    return p->gate(p->user, &view);
 }
 LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n, int32_t step)
 {
@@ -4941,7 +5160,7 @@ LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n, int32
 LTXI_FN void ltxi_leave(ltx_session *s, ltxi_row *r, int32_t step)
 {
     r->decided = 1;
-    s->depths[r->out] = step + 1;
+    if (r->out >= 0) s->depths[r->out] = step + 1;
     s->stats.exits++;
     if (s->desc.plan.fill == LTX_FILL_PROJECT) r->filling = 1;
     if (s->desc.plan.fill == LTX_FILL_NONE) r->pc = s->desc.plan.count;
@@ -4965,14 +5184,17 @@ LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n, int
 {
     int32_t *asked = s->batch + 2 * s->desc.rows, count = 0, i, answer;
     ltx_result r;
-    for (i = 0; i < n; i++) if (s->rows[idx[i]].out >= 0 && !s->rows[idx[i]].decided) asked[count++] = idx[i];
+    for (i = 0; i < n; i++) if ((s->rows[idx[i]].out >= 0 || s->desc.policy.all_rows) && !s->rows[idx[i]].decided) asked[count++] = idx[i];
     if (s->desc.policy.screen && s->desc.policy.rule == LTX_EXIT_PROB && s->model.n_draft_ids > 0 && (r = ltxi_screen(s, asked, &count)) != LTX_OK) return r;
     if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, ltxi_head_of(&s->model), asked, count)) != LTX_OK) return r;
     for (i = 0; i < count; i++) {
-        answer = ltxi_ask(s, &s->rows[asked[i]], step);
-        if (answer < 0) return LTX_E_STOPPED;
-        if (answer == LTX_LEAVE) ltxi_leave(s, &s->rows[asked[i]], step);
-        else { s->rows[asked[i]].skip = answer; asked[i] = -1; }
+        ltxi_row *row = &s->rows[asked[i]];
+        answer = ltxi_ask(s, row, step);
+        if (answer < 0 && answer != LTX_UNDO) return LTX_E_STOPPED;
+        if (answer == LTX_LEAVE) ltxi_leave(s, row, step);
+        else if (answer == LTX_UNDO) memcpy(ltxi_hidden(s, row), s->before + (size_t)row->slot * (size_t)s->ld, (size_t)s->model.dim * 4);
+        else row->skip = answer;
+        if (answer != LTX_LEAVE || row->out < 0) asked[i] = -1; /* wants no logits here */
     }
     if (ltxi_rule_reads_logits(&s->desc.policy)) return LTX_OK; /* logits are in place */
     for (i = 0, answer = 0; i < count; i++) if (asked[i] >= 0) asked[answer++] = asked[i];
@@ -4991,18 +5213,33 @@ LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const in
     return ltxi_head(s, at == goal->pause ? &s->draft_head : ltxi_head_of(&s->model), ready, count);
 }
 
+/* Does the layer's router let this row run the step? */
+LTXI_FN int ltxi_routed(ltx_session *s, const ltx_step *st, const ltxi_row *r)
+{
+    static const ltx_mat none = { NULL, 0, 0, 0 };
+    const ltx_layer *l = &s->model.layers[st->layer];
+    const float *x = ltxi_input(s, st) + (size_t)r->slot * (size_t)s->ld;
+    if (st->route == 0 && !(st->run & LTX_WEIGH)) return 1;
+    if (l->router_norm.data != NULL) { ltxi_norm(s, x, &l->router_norm, &none, s->xn); x = s->xn; }
+    s->weight[r->slot] = ltxi_logistic(s, &l->router, &l->router_bias, 0, x);
+    if (s->weight[r->slot] > st->route || st->route == 0 || (st->run & LTX_PROMPT && r->wanted)) return 1;
+    s->stats.skipped++;
+    return 0;
+}
 LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t pc, const int32_t *batch, int32_t n)
 {
     const ltx_step *st = &s->desc.plan.steps[pc];
     int32_t *idx = s->batch + s->desc.rows, full = 0, fill = 0, i, gate = goal->ask && st->gate && s->desc.policy.rule != LTX_EXIT_NEVER && pc + 1 < s->desc.plan.count;
     ltx_result r;
-    for (i = 0; i < n; i++) if (s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling) idx[full++] = batch[i];
+    for (i = 0; i < n; i++) if (s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling && ltxi_routed(s, st, &s->rows[batch[i]])) idx[full++] = batch[i];
     for (i = 0; i < n; i++) {
         ltxi_row *row = &s->rows[batch[i]];
         if (row->skip == 0 && !row->filling) continue;
-        if (row->skip > 0) row->skip--;
-        if (s->desc.plan.fill != LTX_FILL_NONE) idx[full + fill++] = batch[i];
+        if (row->skip > 0) { row->skip--; s->stats.skipped++; }
+        if (s->desc.plan.fill != LTX_FILL_NONE && ltxi_routed(s, st, row)) idx[full + fill++] = batch[i];
     }
+    if (pc + 1 < s->desc.plan.count && st[1].run & LTX_BESIDE && !(st->run & LTX_BESIDE))
+        for (i = 0; i < n; i++) memcpy(s->beside + (size_t)s->rows[batch[i]].slot * (size_t)s->ld, ltxi_hidden(s, &s->rows[batch[i]]), (size_t)s->model.dim * 4);
     if (gate) for (i = 0; i < full; i++) memcpy(s->before + (size_t)s->rows[idx[i]].slot * (size_t)s->ld, ltxi_hidden(s, &s->rows[idx[i]]), (size_t)s->model.dim * 4);
     if (st->run & LTX_ATTN && full + fill > 0) ltxi_attention_branch(s, st, idx, full, full + fill);
     if (st->run & LTX_FFN && full > 0) ltxi_ffn_branch(s, st, idx, full);
@@ -5057,14 +5294,17 @@ LTX_API ltx_result ltx_flush(ltx_session *s)
 
 LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer, int32_t branches)
 {
-    int32_t i, n = 0, found = 0;
+    int32_t i, n = 0, found = 0, alone = 0;
     if (steps == NULL || count == NULL || branches < 1 || branches > (LTX_ATTN | LTX_FFN)) return LTX_E_ARG;
     for (i = 0; i < *count; i++) found |= steps[i].layer == layer;
     if (!found) return LTX_E_ARG;
     for (i = 0; i < *count; i++) {
         ltx_step st = steps[i];
         if (st.layer == layer) st.run = (uint8_t)(st.run & ~branches);
-        if (st.run != 0) steps[n++] = st;
+        if (st.run & LTX_BESIDE && (n == 0 || alone)) st.run = (uint8_t)(st.run & ~LTX_BESIDE); /* it has nothing beside it any more */
+        if ((st.run & (LTX_ATTN | LTX_FFN)) == 0) { alone |= !(st.run & LTX_BESIDE); continue; }
+        alone = 0;
+        steps[n++] = st;
     }
     *count = n;
     return LTX_OK;
@@ -5081,6 +5321,30 @@ LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count,
         steps[i + len * j].cache = (int16_t)++next; /* field = index + 1 */
     }
     *count += len * (times - 1);
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_plan_beside(ltx_step *steps, int32_t count, int32_t first, int32_t last)
+{
+    int32_t i;
+    if (steps == NULL || first < 0 || last < first || last >= count) return LTX_E_ARG;
+    for (i = first + 1; i <= last; i++) steps[i].run |= LTX_BESIDE;
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_plan_split(ltx_step *steps, int32_t cap, int32_t *count)
+{
+    int32_t i, both = 0, n;
+    if (steps == NULL || count == NULL || *count < 0) return LTX_E_ARG;
+    for (i = 0; i < *count; i++) both += (steps[i].run & LTX_ATTN) && (steps[i].run & LTX_FFN);
+    if (*count + both > ltxi_min(cap, LTX_MAX_STEPS)) return LTX_E_FULL;
+    for (n = *count + both, i = *count - 1; i >= 0; i--) {
+        steps[--n] = steps[i];
+        if (!(steps[i].run & LTX_ATTN) || !(steps[i].run & LTX_FFN)) continue;
+        steps[n].run = (uint8_t)(steps[i].run & ~LTX_ATTN);
+        steps[--n] = steps[i];
+        steps[n].run = (uint8_t)(steps[i].run & ~LTX_FFN);
+        steps[n].gate = 0;
+    }
+    *count += both;
     return LTX_OK;
 }
 LTX_API ltx_result ltx_plan_gates(ltx_step *steps, int32_t count, int32_t first, int32_t every)
@@ -5103,6 +5367,7 @@ LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan)
         c = ltxi_cache_of(&p.steps[i]);
         if (c >= s->n_caches || s->storage[c] < 0) return ltxi_fail(&s->desc.log, LTX_E_ARG, i, "step.cache", LTXI_S("the session has no memory for it"), s->n_caches, c);
     }
+    if (ltxi_has_beside(&p) && !s->has_beside) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "step.run", LTXI_S("no memory for LTX_BESIDE: the first plan had none"), 0, LTX_BESIDE);
     if ((r = ltxi_draft_check(&s->desc.log, &s->desc.draft, p.count, s->desc.draft_max)) != LTX_OK) return r;
     if ((r = ltx_flush(s)) != LTX_OK) return r;
     s->desc.plan = p;
@@ -5112,7 +5377,7 @@ LTX_API ltx_result ltx_set_policy(ltx_session *s, const ltx_policy *policy)
 {
     ltx_result r;
     if (s == NULL || policy == NULL) return LTX_E_ARG;
-    if ((r = ltxi_policy_check(&s->desc.log, policy)) == LTX_OK) s->desc.policy = *policy;
+    if ((r = ltxi_policy_check(&s->desc.log, &s->model, policy)) == LTX_OK) s->desc.policy = *policy;
     return r;
 }
 LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
@@ -5153,6 +5418,8 @@ LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output
     int32_t at = 0, i, begin, piece;
     ltx_result r;
     if (s == NULL || b == NULL || b->count < 1 || (b->tokens == NULL) == (b->embeds == NULL)) return LTX_E_ARG;
+    if (b->tokens != NULL && s->model.embed.data == NULL) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "tokens", LTXI_S("the model has no embed"), 0, b->count);
+    if (s->model.both_ways && (s->position > 0 || b->count > s->desc.rows)) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "both_ways", LTXI_S("a sequence is one call, of at most `rows` rows, at position 0"), s->desc.rows, b->count);
     if (b->logits < 0 || b->logits > ltxi_min(s->desc.logits_rows, b->count) || (b->logits > 1 && b->count > s->desc.rows)) return LTX_E_ARG;
     for (i = 0; b->tokens != NULL && i < b->count; i++) if (b->tokens[i] < 0 || b->tokens[i] >= s->model.vocab)
         return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, b->tokens[i]);
@@ -5214,7 +5481,7 @@ LTXI_FN ltx_result ltxi_decode_one(ltx_session *s, ltx_sampler *sampler, int32_t
    drafts that the deep logits agree with is kept, plus the token that the deep logits choose after it. */
 typedef struct ltxi_draft_round {
     ltx_sampler *sampler;
-    int32_t  n;                   /* drafted tokens                          */
+    int32_t  n, looked_up;        /* drafted tokens; those that were looked up */
     int32_t  token[LTXI_DRAFTS];
     uint8_t  bin[LTXI_DRAFTS];    /* how sure each draft was                 */
     uint8_t  exit[LTXI_DRAFTS];   /* steps after draft.exit that drafted it  */
@@ -5295,6 +5562,50 @@ LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, fl
     if (sum > 0) *token = ltx_draw(q, vocab, ltx_random(sampler) * sum); /* u in [0, sum) */
     return 0;
 }
+/* The token at a position, the one to be fed next included; -1 if it is forgotten or came as an embedding. */
+LTXI_FN int32_t ltxi_past(const ltx_session *s, int32_t token, int32_t position)
+{
+    if (position == s->position) return token;
+    return position < 0 || position < s->position - s->past_size ? -1 : s->past[position % s->past_size];
+}
+/* Draft what followed the last time that the text went like this; how many. */
+LTXI_FN int32_t ltxi_look_up(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
+{
+    int32_t n, at, k, drafted, first = ltxi_max(0, s->position - s->past_size);
+    float chance, gain = 1.0f;
+    for (n = s->desc.draft.lookup; n > 0; n--) for (at = s->position - 1; at - n + 1 >= first; at--) {
+        for (k = 0; k < n && ltxi_past(s, token, at - k) == ltxi_past(s, token, s->position - k); k++) { }
+        if (k < n) continue;
+        chance = s->hits[LTXI_BINS + n - 1] / s->tries[LTXI_BINS + n - 1];
+        for (k = 0; k < most && at + 1 + k <= s->position; k++) {
+            drafted = ltxi_past(s, token, at + 1 + k);
+            gain *= chance; /* a wrong one in front makes the others worthless */
+            if (drafted < 0 || gain * s->round_cost / s->round_tokens < s->desc.draft.row_cost) return k;
+            round->token[k] = drafted;
+            round->bin[k] = (uint8_t)(LTXI_BINS + n - 1);
+            round->exit[k] = 0;
+            round->spent += s->desc.draft.row_cost;
+        }
+        return k;
+    }
+    return 0;
+}
+/* Rows for the known token and for those that were looked up, all from the first step on. */
+LTXI_FN ltx_result ltxi_looked_up_rows(ltx_session *s, ltxi_draft_round *round, int32_t token)
+{
+    int32_t i, row;
+    ltx_result r;
+    for (i = 0; i <= round->n; i++) {
+        float *q = s->probs + (size_t)i * (size_t)s->model.vocab;
+        row = s->n_rows;
+        ltxi_add_row(s, i == 0 ? token : round->token[i - 1], NULL, i);
+        if ((r = ltxi_tap(s, &row, 1, -1)) != LTX_OK) return r;
+        if (i == round->n || ltxi_is_greedy(round->sampler)) continue;
+        memset(q, 0, (size_t)s->model.vocab * 4); /* its distribution: certain */
+        q[round->token[i]] = 1.0f;
+    }
+    return LTX_OK;
+}
 /* Add rows and draft until a draft is not worth it or there are enough. The last row drafts nothing. */
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
 {
@@ -5302,6 +5613,8 @@ LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int3
     int32_t more, first = s->desc.draft.exit, last = s->desc.draft.last, row;
     ltx_result r;
     goal.ask = 0;
+    round->looked_up = round->n = ltxi_look_up(s, round, token, most);
+    if (round->n > 0 || first == 0) return ltxi_looked_up_rows(s, round, token);
     for (more = 1, round->n = 0; more; round->n += more) {
         row = s->n_rows;
         ltxi_add_row(s, round->n == 0 ? token : round->token[round->n - 1], NULL, round->n);
@@ -5349,7 +5662,7 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     for (i = 0; i <= round.n; i++) {
         int32_t drafted = i < round.n ? round.token[i] : -1, yes = ltxi_judge(s, sampler, drafted, s->probs + (size_t)i * (size_t)s->model.vocab, p, s->logits + (size_t)i * (size_t)s->model.vocab, &out[i].id);
         out[i].drafted = yes;
-        out[i].depth = yes ? s->desc.draft.exit + round.exit[i] : s->desc.plan.count;
+        out[i].depth = !yes ? s->desc.plan.count : round.looked_up > 0 ? 0 : s->desc.draft.exit + round.exit[i];
         if (!yes) break;
         kept++;
     }
@@ -5362,11 +5675,11 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
 LTX_API ltx_result ltx_decode(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count)
 {
     ltx_result r;
-    if (s == NULL || sampler == NULL || out == NULL || count == NULL || cap < 1) return LTX_E_ARG;
+    if (s == NULL || sampler == NULL || out == NULL || count == NULL || cap < 1 || s->model.both_ways || s->model.embed.data == NULL) return LTX_E_ARG;
     if (token < 0 || token >= s->model.vocab) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, token);
     if ((r = ltxi_room(s, 1)) != LTX_OK) return r;
 #ifndef LTX_NO_SPECULATION
-    if (s->desc.draft.exit > 0) return ltxi_speculate(s, sampler, token, out, cap, count);
+    if (s->desc.draft.exit > 0 || s->desc.draft.lookup > 0) return ltxi_speculate(s, sampler, token, out, cap, count);
 #endif
     return ltxi_decode_one(s, sampler, token, out, count);
 }
@@ -5551,7 +5864,8 @@ static const ltxi_key ltxi_gguf_keys[] = {
 typedef struct ltxi_name { char name[24]; size_t at; } ltxi_name;
 static const ltxi_name ltxi_model_names[] = {
     { "token_embd.weight", offsetof(ltx_model, embed) }, { "output_norm.weight", offsetof(ltx_model, out_norm) },
-    { "output.weight", offsetof(ltx_model, head) },      { "rope_freqs.weight", offsetof(ltx_model, rope_factors) }
+    { "output.weight", offsetof(ltx_model, head) },      { "rope_freqs.weight", offsetof(ltx_model, rope_factors) },
+    { "ltx_probes.weight", offsetof(ltx_model, probes) }, { "ltx_probes.bias", offsetof(ltx_model, probe_bias) }
 };
 static const ltxi_name ltxi_layer_names[] = {
     { "attn_norm.weight", offsetof(ltx_layer, attn_norm) },     { "attn_q.weight", offsetof(ltx_layer, wq) },       { "attn_k.weight", offsetof(ltx_layer, wk) },
@@ -5559,7 +5873,8 @@ static const ltxi_name ltxi_layer_names[] = {
     { "attn_k.bias", offsetof(ltx_layer, bk) },                 { "attn_v.bias", offsetof(ltx_layer, bv) },         { "attn_output.bias", offsetof(ltx_layer, bo) },
     { "attn_q_norm.weight", offsetof(ltx_layer, q_norm) },      { "attn_k_norm.weight", offsetof(ltx_layer, k_norm) }, { "ffn_norm.weight", offsetof(ltx_layer, ffn_norm) },
     { "ffn_gate.weight", offsetof(ltx_layer, w_gate) },         { "ffn_up.weight", offsetof(ltx_layer, w_up) },     { "ffn_down.weight", offsetof(ltx_layer, w_down) },
-    { "ffn_gate.bias", offsetof(ltx_layer, b_gate) },           { "ffn_up.bias", offsetof(ltx_layer, b_up) },       { "ffn_down.bias", offsetof(ltx_layer, b_down) }
+    { "ffn_gate.bias", offsetof(ltx_layer, b_gate) },           { "ffn_up.bias", offsetof(ltx_layer, b_up) },       { "ffn_down.bias", offsetof(ltx_layer, b_down) },
+    { "ltx_router.weight", offsetof(ltx_layer, router) },       { "ltx_router.bias", offsetof(ltx_layer, router_bias) }, { "ltx_router_norm.weight", offsetof(ltx_layer, router_norm) }
 };
 #define LTXI_COUNT(a) ((int32_t)(sizeof(a) / sizeof(a)[0]))
 

@@ -510,6 +510,15 @@ static inline void ref_rmsnorm(const double *x, const double *w, int n, double e
     for (int i = 0; i < n; i++) y[i] = x[i] * factor * (w ? w[i] : 1.0);
 }
 
+static inline void ref_layernorm(const double *x, const double *w, const double *bias, int n, double eps, double *y)
+{
+    double mean = 0.0, squares = 0.0;
+    for (int i = 0; i < n; i++) mean += x[i] / n;
+    for (int i = 0; i < n; i++) squares += (x[i] - mean) * (x[i] - mean);
+    double r = 1.0 / sqrt(squares / n + eps);
+    for (int i = 0; i < n; i++) y[i] = (x[i] - mean) * r * w[i] + (bias ? bias[i] : 0.0);
+}
+
 static inline double ref_silu(double x)
 {
     return x / (1.0 + exp(-x));
@@ -541,15 +550,20 @@ static inline void ref_softmax(double *x, int n)
 /* ==== model ============================================================================================= */
 
 typedef struct ref_layer {
-    ref_mat attn_norm, wq, wk, wv, wo, bq, bk, bv, bo, q_norm, k_norm;
-    ref_mat ffn_norm, w_gate, w_up, w_down, b_gate, b_up, b_down;
+    ref_mat attn_norm, attn_norm_bias, ffn_norm_bias, wq, wk, wv, wo, bq, bk, bv, bo, q_norm, k_norm;
+    ref_mat ffn_norm, w_gate, w_up, w_down, b_gate, b_up, b_down, router, router_bias, router_norm;
 } ref_layer;
 
+/* Low-rank additions: pairs a, b for q, k, v, o, gate, up, down. */
+typedef struct ref_adapter { ref_mat m[14]; double scale; } ref_adapter;
+
 typedef struct ref_model {
-    int dim, n_layers, n_heads, n_kv_heads, head_dim, vocab, rope_pairs, rope_dims, act;
+    int dim, n_layers, n_heads, n_kv_heads, head_dim, vocab, rope_pairs, rope_dims, act, norm, norm_after;
     double norm_eps, rope_theta, rope_scale, attn_scale;
-    ref_mat rope_factors, embed, out_norm, head;
+    ref_mat rope_factors, embed, out_norm, out_norm_bias, head, head_bias, probes, probe_bias;
     ref_layer *layers;
+    ref_adapter *adapters;
+    int n_adapters;
 } ref_model;
 
 static inline ref_mat ref_mat_load(const ltx_mat *m)
@@ -565,6 +579,8 @@ static inline ref_layer ref_layer_load(const ltx_layer *l)
 {
     ref_layer r;
     r.attn_norm = ref_mat_load(&l->attn_norm);
+    r.attn_norm_bias = ref_mat_load(&l->attn_norm_bias);
+    r.ffn_norm_bias = ref_mat_load(&l->ffn_norm_bias);
     r.wq = ref_mat_load(&l->wq);
     r.wk = ref_mat_load(&l->wk);
     r.wv = ref_mat_load(&l->wv);
@@ -582,6 +598,9 @@ static inline ref_layer ref_layer_load(const ltx_layer *l)
     r.b_gate = ref_mat_load(&l->b_gate);
     r.b_up = ref_mat_load(&l->b_up);
     r.b_down = ref_mat_load(&l->b_down);
+    r.router = ref_mat_load(&l->router);
+    r.router_bias = ref_mat_load(&l->router_bias);
+    r.router_norm = ref_mat_load(&l->router_norm);
     return r;
 }
 
@@ -601,6 +620,8 @@ static inline void ref_model_load(const ltx_model *m, ref_model *r)
     r->rope_pairs = m->rope_pairs;
     r->rope_dims = m->rope_dims ? m->rope_dims : r->head_dim;
     r->act = m->act;
+    r->norm = m->norm;
+    r->norm_after = m->norm_after;
     r->norm_eps = ref_default(m->norm_eps, 1e-5);
     r->rope_theta = ref_default(m->rope_theta, 10000.0);
     r->rope_scale = ref_default(m->rope_scale, 1.0);
@@ -608,15 +629,27 @@ static inline void ref_model_load(const ltx_model *m, ref_model *r)
     r->rope_factors = ref_mat_load(&m->rope_factors);
     r->embed = ref_mat_load(&m->embed);
     r->out_norm = ref_mat_load(&m->out_norm);
+    r->out_norm_bias = ref_mat_load(&m->out_norm_bias);
+    r->head_bias = ref_mat_load(&m->head_bias);
     r->head = ref_mat_load(m->head.data ? &m->head : &m->embed);
+    r->probes = ref_mat_load(&m->probes);
+    r->probe_bias = ref_mat_load(&m->probe_bias);
     r->layers = (ref_layer *)test_malloc(sizeof(ref_layer) * (size_t)m->n_layers);
     for (int i = 0; i < m->n_layers; i++) r->layers[i] = ref_layer_load(&m->layers[i]);
+    r->n_adapters = m->n_adapters;
+    r->adapters = (ref_adapter *)test_malloc(sizeof(ref_adapter) * (size_t)(m->n_adapters + 1));
+    for (int i = 0; i < m->n_adapters; i++) {
+        const ltx_adapter *a = &m->adapters[i];
+        const ltx_lora *all[] = {&a->q, &a->k, &a->v, &a->o, &a->gate, &a->up, &a->down};
+        for (int j = 0; j < 7; j++) r->adapters[i].m[2 * j] = ref_mat_load(&all[j]->a), r->adapters[i].m[2 * j + 1] = ref_mat_load(&all[j]->b);
+        r->adapters[i].scale = ref_default(a->scale, 1.0);
+    }
 }
 
 static inline void ref_layer_free(ref_layer *l)
 {
-    ref_mat *all[] = {&l->attn_norm, &l->wq, &l->wk, &l->wv, &l->wo, &l->bq, &l->bk, &l->bv, &l->bo, &l->q_norm, &l->k_norm,
-                      &l->ffn_norm, &l->w_gate, &l->w_up, &l->w_down, &l->b_gate, &l->b_up, &l->b_down};
+    ref_mat *all[] = {&l->attn_norm, &l->attn_norm_bias, &l->ffn_norm_bias, &l->wq, &l->wk, &l->wv, &l->wo, &l->bq, &l->bk, &l->bv, &l->bo, &l->q_norm, &l->k_norm,
+                      &l->ffn_norm, &l->w_gate, &l->w_up, &l->w_down, &l->b_gate, &l->b_up, &l->b_down, &l->router, &l->router_bias, &l->router_norm};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]->w);
 }
 
@@ -624,10 +657,16 @@ static inline void ref_model_free(ref_model *r)
 {
     for (int i = 0; i < r->n_layers; i++) ref_layer_free(&r->layers[i]);
     free(r->layers);
+    for (int i = 0; i < r->n_adapters; i++) for (int j = 0; j < 14; j++) free(r->adapters[i].m[j].w);
+    free(r->adapters);
     free(r->rope_factors.w);
     free(r->embed.w);
     free(r->out_norm.w);
+    free(r->out_norm_bias.w);
+    free(r->head_bias.w);
     free(r->head.w);
+    free(r->probes.w);
+    free(r->probe_bias.w);
     memset(r, 0, sizeof *r);
 }
 
@@ -671,6 +710,27 @@ typedef struct ref_options {
 } ref_options;
 
 /* What one attention step remembers, in the order in which it was stored. */
+static inline void ref_norm(const ref_model *m, const double *x, const ref_mat *w, const ref_mat *bias, double *y)
+{
+    if (!w->w) memmove(y, x, sizeof(double) * (size_t)m->dim);
+    else if (m->norm == LTX_NORM_RMS) ref_rmsnorm(x, w->w, m->dim, m->norm_eps, y);
+    else ref_layernorm(x, w->w, bias->w, m->dim, m->norm_eps, y);
+}
+
+/* What a branch reads, and what the hidden vector is after it. */
+static inline void ref_norm_before(const ref_model *m, const double *x, const ref_mat *w, const ref_mat *bias, double *y)
+{
+    static const ref_mat none = {0, 0, 0, NULL};
+    ref_norm(m, x, m->norm_after ? &none : w, bias, y);
+}
+static inline void ref_norm_after(const ref_model *m, double *h, const ref_mat *w, const ref_mat *bias)
+{
+    double *y = ref_new(m->dim);
+    ref_norm(m, h, w, bias, y);
+    if (m->norm_after) memcpy(h, y, sizeof(double) * (size_t)m->dim);
+    free(y);
+}
+
 typedef struct ref_cache {
     int     count, cap;
     int    *position; /* [cap]    */
@@ -683,6 +743,8 @@ typedef struct ref_state {
     int position; /* of the next token */
     long attn_rows, ffn_rows, fill_rows, attended; /* as in ltx_stats */
     ref_cache caches[LTX_MAX_STEPS];
+    double weight; /* what the router of the step said of the row           */
+    double nearest; /* smallest distance of that to its threshold            */
 } ref_state;
 
 static inline ref_state *ref_open(const ref_model *m, const ref_options *opt)
@@ -773,6 +835,28 @@ static inline void ref_heads(const ref_model *m, double *x, int heads, const ref
     }
 }
 
+enum { REF_Q, REF_K, REF_V, REF_O, REF_GATE, REF_UP, REF_DOWN };
+/* y += scale B (A x), if the step has such an addition */
+static inline void ref_adapt(const ref_state *s, const ltx_step *step, int which, const double *x, double *y)
+{
+    if (step->adapter == 0) return;
+    const ref_adapter *ad = &s->m->adapters[step->adapter - 1];
+    const ref_mat *a = &ad->m[2 * which], *b = a + 1;
+    if (!a->w) return;
+    double *t = ref_new(a->rows), *out = ref_new(b->rows);
+    ref_product(a, NULL, x, s->opt.quantize, t);
+    ref_product(b, NULL, t, s->opt.quantize, out);
+    for (int i = 0; i < b->rows; i++) y[i] += ad->scale * out[i];
+    free(t);
+    free(out);
+}
+
+/* The position that rotates: the token's, or the number of the slot that comes next. */
+static inline int ref_number(const ref_state *s, const ltx_step *step, int position)
+{
+    return step->run & LTX_RENUMBER ? s->caches[ref_cache_of(step)].count : position;
+}
+
 /* Key and value of the step from the hidden vector h, appended to the step's cache. */
 static inline void ref_project(ref_state *s, const ltx_step *step, int position, const double *h)
 {
@@ -780,10 +864,12 @@ static inline void ref_project(ref_state *s, const ltx_step *step, int position,
     const ref_layer *l = &m->layers[step->layer];
     int width = m->n_kv_heads * m->head_dim;
     double *a = ref_new(m->dim), *k = ref_new(width), *v = ref_new(width);
-    ref_rmsnorm(h, l->attn_norm.w, m->dim, m->norm_eps, a);
+    ref_norm_before(m, h, &l->attn_norm, &l->attn_norm_bias, a);
     ref_product(&l->wk, &l->bk, a, s->opt.quantize, k);
     ref_product(&l->wv, &l->bv, a, s->opt.quantize, v);
-    ref_heads(m, k, m->n_kv_heads, &l->k_norm, position);
+    ref_adapt(s, step, REF_K, a, k);
+    ref_adapt(s, step, REF_V, a, v);
+    ref_heads(m, k, m->n_kv_heads, &l->k_norm, ref_number(s, step, position));
     ref_append(s, ref_cache_of(step), position, k, v);
     free(a);
     free(k);
@@ -826,26 +912,31 @@ static inline void ref_attend(const ref_state *s, const ref_cache *c, int kv_hea
     free(index);
 }
 
-/* h += scale * attention(h) */
-static inline void ref_attention(ref_state *s, const ltx_step *step, int position, double *h)
+/* h += scale * attention(x) */
+static inline void ref_attention(ref_state *s, const ltx_step *step, int position, const double *x, double *h)
 {
     const ref_model *m = s->m;
     const ref_layer *l = &m->layers[step->layer];
     int width = m->n_heads * m->head_dim, far = s->opt.sinks + s->opt.window - 1;
     double *a = ref_new(m->dim), *q = ref_new(width), *q_sink = ref_new(width), *mixed = ref_new(width), *out = ref_new(m->dim);
 
-    ref_project(s, step, position, h);
-    ref_rmsnorm(h, l->attn_norm.w, m->dim, m->norm_eps, a);
+    int number = ref_number(s, step, position);
+    double scale = ref_default(step->attn_scale, 1.0) * (step->run & LTX_WEIGH ? s->weight : 1.0);
+    ref_project(s, step, position, x);
+    ref_norm_before(m, x, &l->attn_norm, &l->attn_norm_bias, a);
     ref_product(&l->wq, &l->bq, a, s->opt.quantize, q);
+    ref_adapt(s, step, REF_Q, a, q);
     memcpy(q_sink, q, sizeof(double) * (size_t)width);
-    ref_heads(m, q, m->n_heads, &l->q_norm, position);
-    ref_heads(m, q_sink, m->n_heads, &l->q_norm, position < far ? position : far);
+    ref_heads(m, q, m->n_heads, &l->q_norm, number);
+    ref_heads(m, q_sink, m->n_heads, &l->q_norm, number < far ? number : far);
     for (int i = 0; i < m->n_heads; i++) {
         int at = i * m->head_dim, kv_head = i / (m->n_heads / m->n_kv_heads);
         ref_attend(s, &s->caches[ref_cache_of(step)], kv_head, position, q + at, q_sink + at, mixed + at);
     }
     ref_product(&l->wo, &l->bo, mixed, s->opt.quantize, out);
-    for (int i = 0; i < m->dim; i++) h[i] += ref_default(step->attn_scale, 1.0) * out[i];
+    ref_adapt(s, step, REF_O, mixed, out);
+    for (int i = 0; i < m->dim; i++) h[i] += scale * out[i];
+    ref_norm_after(m, h, &l->attn_norm, &l->attn_norm_bias);
     const ref_cache *c = &s->caches[ref_cache_of(step)];
     for (int e = 0; e < c->count; e++) s->attended += ref_is_visible(s, c, e, position);
     s->attn_rows++;
@@ -856,19 +947,22 @@ static inline void ref_attention(ref_state *s, const ltx_step *step, int positio
     free(out);
 }
 
-/* h += scale * ffn(h) */
-static inline void ref_ffn(ref_state *s, const ltx_step *step, double *h)
+/* h += scale * ffn(x) */
+static inline void ref_ffn(ref_state *s, const ltx_step *step, const double *x, double *h)
 {
     const ref_model *m = s->m;
     const ref_layer *l = &m->layers[step->layer];
     int width = l->w_up.rows;
     double *f = ref_new(m->dim), *up = ref_new(width), *gate = ref_new(width), *out = ref_new(m->dim);
-    ref_rmsnorm(h, l->ffn_norm.w, m->dim, m->norm_eps, f);
+    ref_norm_before(m, x, &l->ffn_norm, &l->ffn_norm_bias, f);
     ref_product(&l->w_up, &l->b_up, f, s->opt.quantize, up);
-    if (l->w_gate.w) ref_product(&l->w_gate, &l->b_gate, f, s->opt.quantize, gate);
+    ref_adapt(s, step, REF_UP, f, up);
+    if (l->w_gate.w) ref_product(&l->w_gate, &l->b_gate, f, s->opt.quantize, gate), ref_adapt(s, step, REF_GATE, f, gate);
     for (int i = 0; i < width; i++) up[i] = l->w_gate.w ? ref_act(m->act, gate[i]) * up[i] : ref_act(m->act, up[i]);
     ref_product(&l->w_down, &l->b_down, up, s->opt.quantize, out);
-    for (int i = 0; i < m->dim; i++) h[i] += ref_default(step->ffn_scale, 1.0) * out[i];
+    ref_adapt(s, step, REF_DOWN, up, out);
+    for (int i = 0; i < m->dim; i++) h[i] += ref_default(step->ffn_scale, 1.0) * (step->run & LTX_WEIGH ? s->weight : 1.0) * out[i];
+    ref_norm_after(m, h, &l->ffn_norm, &l->ffn_norm_bias);
     s->ffn_rows++;
     free(f);
     free(up);
@@ -879,8 +973,8 @@ static inline void ref_ffn(ref_state *s, const ltx_step *step, double *h)
 static inline void ref_head(const ref_state *s, const double *h, double *logits)
 {
     double *a = ref_new(s->m->dim);
-    ref_rmsnorm(h, s->m->out_norm.w, s->m->dim, s->m->norm_eps, a);
-    ref_product(&s->m->head, NULL, a, s->opt.quantize, logits);
+    ref_norm(s->m, h, &s->m->out_norm, &s->m->out_norm_bias, a);
+    ref_product(&s->m->head, &s->m->head_bias, a, s->opt.quantize, logits);
     free(a);
 }
 
@@ -895,26 +989,58 @@ typedef struct ref_outcome {
     int asked;      /* gates at which a rule with a threshold was evaluated                    */
     double nearest; /* smallest distance of a measure to the threshold: small = decided by rounding */
     double measure[REF_MAX_GATES];
+    int answers;    /* gates that were asked, with any rule                                    */
+    int best, same; /* patience: the last best token, how often in a row                       */
+    double least, most; /* range of the changes of length so far                               */
+    int skipped;    /* steps that a gate skipped                                               */
+    int around;     /* steps around which a router led it                                      */
 } ref_outcome;
 
-/* The number that the rule compares with its threshold. */
-static inline double ref_measure(const ref_state *s, int rule, const double *before, const double *h)
+static inline double ref_dot(const double *a, const double *b, int n)
+{
+    double sum = 0.0;
+    for (int i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* The number that the rule compares with its threshold. For the change of length: over the range of earlier ones, so that
+   below the threshold means yes; a first change has no range. */
+static inline double ref_measure(const ref_state *s, int rule, int layer, const double *before, const double *h, ref_outcome *out)
 {
     const ref_model *m = s->m;
-    if (rule == LTX_EXIT_COSINE) {
-        double dot = 0.0, a = 0.0, b = 0.0;
-        for (int i = 0; i < m->dim; i++) dot += before[i] * h[i], a += before[i] * before[i], b += h[i] * h[i];
-        return dot / sqrt(a * b);
+    int first_gate = out->answers++ == 0;
+    if (rule == LTX_EXIT_COSINE) return ref_dot(before, h, m->dim) / sqrt(ref_dot(before, before, m->dim) * ref_dot(h, h, m->dim));
+    if (rule == LTX_EXIT_CHANGE) {
+        double change = sqrt(ref_dot(h, h, m->dim)) - sqrt(ref_dot(before, before, m->dim)), range = out->most - out->least;
+        out->least = first_gate ? change : fmin(out->least, change);
+        out->most = first_gate ? change : fmax(out->most, change);
+        if (first_gate) return 1e30;
+        return range > 0.0 ? change / range : change < 0.0 ? -1e30 : 1e30;
+    }
+    if (rule == LTX_EXIT_PROBE) {
+        double *a = ref_new(m->dim), z;
+        ref_norm(m, h, &m->out_norm, &m->out_norm_bias, a);
+        z = ref_dot(a, m->probes.w + (size_t)layer * (size_t)m->dim, m->dim) + m->probe_bias.w[layer];
+        free(a);
+        return 1.0 / (1.0 + exp(-z));
     }
     double *p = ref_new(m->vocab), first = 0.0, second = 0.0, entropy = 0.0;
+    int best = 0;
     ref_head(s, h, p);
     ref_softmax(p, m->vocab);
     for (int i = 0; i < m->vocab; i++) {
+        if (p[i] > p[best]) best = i;
         if (p[i] > first) second = first, first = p[i];
         else if (p[i] > second) second = p[i];
         if (p[i] > 0.0) entropy -= p[i] * log(p[i]);
     }
     free(p);
+    if (rule == LTX_EXIT_PATIENCE) {
+        out->nearest = fmin(out->nearest, first - second); /* rounding may choose another */
+        out->same = !first_gate && best == out->best ? out->same + 1 : 1;
+        out->best = best;
+        return out->same;
+    }
     if (rule == LTX_EXIT_PROB) return first;
     return rule == LTX_EXIT_MARGIN ? first - second : entropy;
 }
@@ -952,13 +1078,15 @@ static inline int32_t ref_ask(const ref_state *s, const ltx_policy *policy, ltx_
                               ref_outcome *out)
 {
     if (policy->rule == LTX_EXIT_NEVER) return LTX_GO;
-    if (policy->rule == LTX_EXIT_ALWAYS) return LTX_LEAVE;
+    int32_t yes = policy->yes ? policy->yes : LTX_LEAVE;
+    if (policy->rule == LTX_EXIT_ALWAYS) return yes;
     if (policy->rule == LTX_EXIT_ASK) return ref_call(s, policy->gate, policy, view, before, h);
-    double threshold = (double)policy->threshold, measure = ref_measure(s, policy->rule, before, h);
-    out->nearest = fmin(out->nearest, fabs(measure - threshold));
+    double threshold = (double)policy->threshold, measure = ref_measure(s, policy->rule, view->layer, before, h, out);
+    if (policy->rule != LTX_EXIT_PATIENCE) out->nearest = fmin(out->nearest, fabs(measure - threshold));
     if (out->asked < REF_MAX_GATES) out->measure[out->asked++] = measure;
-    if (policy->rule == LTX_EXIT_ENTROPY) return measure <= threshold ? LTX_LEAVE : LTX_GO;
-    return measure >= threshold ? LTX_LEAVE : LTX_GO;
+    if (policy->rule == LTX_EXIT_ENTROPY) return measure <= threshold ? yes : LTX_GO;
+    if (policy->rule == LTX_EXIT_CHANGE) return measure < threshold ? yes : LTX_GO;
+    return measure >= threshold ? yes : LTX_GO;
 }
 
 /* ==== rows ============================================================================================== */
@@ -969,10 +1097,22 @@ typedef struct ref_input {
     int wanted;          /* 1 = logits are wanted, so gates are asked */
 } ref_input;
 
-static inline void ref_run_step(ref_state *s, const ltx_step *step, double *h)
+/* `base` is what steps beside others read: kept from before the step that they stand beside. */
+static inline const double *ref_step_input(const ref_state *s, const ltx_plan *plan, int i, const double *h, double *base)
 {
-    if (step->run & LTX_ATTN) ref_attention(s, step, s->position, h);
-    if (step->run & LTX_FFN) ref_ffn(s, step, h);
+    if (plan->steps[i].run & LTX_BESIDE) return base;
+    if (i + 1 < plan->count && plan->steps[i + 1].run & LTX_BESIDE) memcpy(base, h, sizeof(double) * (size_t)s->m->dim);
+    return h;
+}
+
+static inline int ref_routed(ref_state *s, const ltx_step *step, const double *x, int wanted);
+static inline int ref_run_step(ref_state *s, const ltx_plan *plan, int i, double *h, double *base, int wanted)
+{
+    const double *x = ref_step_input(s, plan, i, h, base);
+    if (!ref_routed(s, &plan->steps[i], x, wanted)) return 0;
+    if (plan->steps[i].run & LTX_ATTN) ref_attention(s, &plan->steps[i], s->position, x, h);
+    if (plan->steps[i].run & LTX_FFN) ref_ffn(s, &plan->steps[i], x, h);
+    return 1;
 }
 
 static inline void ref_tap(const ref_state *s, const ltx_policy *policy, ltx_view *view, double *h)
@@ -980,13 +1120,29 @@ static inline void ref_tap(const ref_state *s, const ltx_policy *policy, ltx_vie
     if (policy->tap) ref_call(s, policy->tap, policy, view, NULL, h);
 }
 
-/* Keys and values of steps first..last-1 from the state h. */
-static inline void ref_fill(ref_state *s, const ltx_plan *plan, int first, int last, const double *h)
+/* Does the router let the row run? Most of it is the model's affair: 1 without a router. */
+static inline int ref_routed(ref_state *s, const ltx_step *step, const double *x, int wanted)
 {
-    if (plan->fill == LTX_FILL_NONE) return;
+    const ref_layer *l = &s->m->layers[step->layer];
+    double *a = ref_new(s->m->dim), z = l->router_bias.w ? l->router_bias.w[0] : 0.0;
+    if (step->route > 0.0f || step->run & LTX_WEIGH) {
+        memcpy(a, x, sizeof(double) * (size_t)s->m->dim);
+        if (l->router_norm.w) { ref_mat none = {0, 0, 0, NULL}; ref_norm(s->m, x, &l->router_norm, &none, a); }
+        for (int i = 0; i < s->m->dim; i++) z += a[i] * l->router.w[i];
+        s->weight = 1.0 / (1.0 + exp(-z));
+        if (step->route > 0.0f) s->nearest = fmin(s->nearest, fabs(s->weight - (double)step->route));
+    }
+    free(a);
+    return step->route == 0.0f || s->weight > (double)step->route || (step->run & LTX_PROMPT && wanted);
+}
+
+/* Keys and values of steps first..last-1 from the state h. */
+static inline void ref_fill(ref_state *s, const ltx_plan *plan, int first, int last, const double *h, double *base, int wanted)
+{
     for (int i = first; i < last; i++) {
-        if (!(plan->steps[i].run & LTX_ATTN)) continue;
-        ref_project(s, &plan->steps[i], s->position, h);
+        const double *x = ref_step_input(s, plan, i, h, base);
+        if (!(plan->steps[i].run & LTX_ATTN) || plan->fill == LTX_FILL_NONE || !ref_routed(s, &plan->steps[i], x, wanted)) continue;
+        ref_project(s, &plan->steps[i], s->position, x);
         s->fill_rows++;
     }
 }
@@ -996,26 +1152,29 @@ static inline void ref_fill(ref_state *s, const ltx_plan *plan, int first, int l
 static inline void ref_run_steps(ref_state *s, const ltx_plan *plan, const ltx_policy *policy, const ref_input *in, double *h,
                                  double *logits, ref_outcome *out)
 {
-    double *before = ref_new(s->m->dim);
+    double *before = ref_new(s->m->dim), *base = ref_new(s->m->dim);
     for (int i = 0; i < plan->count;) {
         const ltx_step *step = &plan->steps[i];
         ltx_view view = {i, step->layer, s->position, in->token, 0, 0, NULL, NULL, NULL};
         memcpy(before, h, sizeof(double) * (size_t)s->m->dim);
-        ref_run_step(s, step, h);
-        ref_tap(s, policy, &view, h);
+        int ran = ref_run_step(s, plan, i, h, base, in->wanted);
         i++;
-        if (!in->wanted || out->left || !step->gate || i == plan->count) continue;
+        if (!ran) { out->around++; continue; }
+        ref_tap(s, policy, &view, h);
+        if (!(in->wanted || policy->all_rows) || out->left || !step->gate || i == plan->count) continue;
         int32_t answer = ref_ask(s, policy, &view, before, h, out);
         if (answer == LTX_LEAVE) {
             out->left = 1;
             out->depth = i;
-            ref_head(s, h, logits);
+            if (in->wanted) ref_head(s, h, logits);
             if (plan->fill == LTX_FILL_DEFER) continue;
-            ref_fill(s, plan, i, plan->count, h);
+            ref_fill(s, plan, i, plan->count, h, base, in->wanted);
             break;
         }
+        if (answer == LTX_UNDO) { memcpy(h, before, sizeof(double) * (size_t)s->m->dim); continue; }
         int next = answer < plan->count - i ? i + answer : plan->count;
-        ref_fill(s, plan, i, next, h);
+        ref_fill(s, plan, i, next, h, base, in->wanted);
+        out->skipped += next - i;
         i = next;
     }
     if (in->wanted && !out->left) {
@@ -1023,6 +1182,7 @@ static inline void ref_run_steps(ref_state *s, const ltx_plan *plan, const ltx_p
         ref_head(s, h, logits);
     }
     free(before);
+    free(base);
 }
 
 /* One token (or embedding) through the plan. logits [vocab] and the depth are written if they are wanted. policy may be NULL. */
@@ -1036,7 +1196,7 @@ static inline void ref_row_run(ref_state *s, const ltx_plan *plan, const ltx_pol
     double *h = ref_new(m->dim);
     memset(&none, 0, sizeof none);
     memset(out, 0, sizeof *out);
-    out->nearest = 1e30;
+    out->nearest = s->nearest = 1e30;
     if (!plan || !plan->steps) plan = &full;
     if (!policy) policy = &none;
     const double *start = in->token >= 0 ? m->embed.w + (size_t)in->token * (size_t)m->dim : in->embed;
@@ -1045,6 +1205,7 @@ static inline void ref_row_run(ref_state *s, const ltx_plan *plan, const ltx_pol
     ref_tap(s, policy, &view, h);
     ref_run_steps(s, plan, policy, in, h, logits, out);
     s->position++;
+    out->nearest = fmin(out->nearest, s->nearest);
     free(h);
     free(steps);
 }

@@ -224,7 +224,7 @@ static void bad_descriptors(void)
         BAD("draft_max", draft_max, ROWS), BAD("draft_max", draft_max, 100), BAD("act_bits", act_bits, -8), BAD("act_bits", act_bits, 1), BAD("act_bits", act_bits, 7),
         BAD("act_bits", act_bits, 12), BAD("act_bits", act_bits, 17), BAD("act_bits", act_bits, 24), BAD("act_bits", act_bits, 32), BAD("threads", threads, -1), BAD("threads", threads, 1025), BAD("isa", isa, -1),
         BAD("isa", isa, LTX_ISA_COUNT), BAD("plan.fill", plan.fill, -1), BAD("plan.fill", plan.fill, 3), BAD("policy", policy.rule, -1),
-        BAD("policy", policy.rule, LTX_EXIT_ASK), BAD("policy", policy.rule, LTX_EXIT_ASK + 1), BAD("policy", policy.threshold, 0x7fc00000),
+        BAD("policy", policy.rule, LTX_EXIT_ASK), BAD("policy", policy.rule, LTX_EXIT_CHANGE + 1), BAD("policy.rule", policy.rule, LTX_EXIT_PROBE), BAD("policy.yes", policy.yes, -1), BAD("policy.yes", policy.yes, -3), BAD("policy", policy.threshold, 0x7fc00000),
         BAD("draft.exit", draft.exit, -1), BAD("draft.exit", draft.exit, 5), BAD("draft.length", draft.exit, 2), BAD("draft.last", draft.last, 1)};
     kit_model *k = kit_make(&kit_small, 1);
     for (int i = 0; i < (int)(sizeof bad / sizeof bad[0]); i++) {
@@ -407,7 +407,7 @@ static void bad_tensors(void)
             /* the rows of w_up are the ffn width: a wrong one shows at the next tensor that has it */
             bad_mat(&k->m, kit_field_of(&k->layers[l], i), name, strcmp(name, "w_up") ? name : "w_down", l, optional, vector);
         }
-    bad_mat(&k->m, &k->m.embed, "embed", "embed", -1, 0, 0);
+    bad_mat(&k->m, &k->m.embed, "embed", "embed", -1, 1, 0); /* there is a head */
     bad_mat(&k->m, &k->m.out_norm, "out_norm", "out_norm", -1, 0, 1);
     bad_mat(&k->m, &k->m.head, "head", "head", -1, 1, 0);
     bad_mat(&k->m, &k->m.rope_factors, "rope_factors", "rope_factors", -1, 1, 1);

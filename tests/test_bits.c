@@ -587,6 +587,28 @@ static void speculation_deeper(const subject *sub)
     }
 }
 
+/* Drafts from earlier in the text, alone and before those of layers, in a window that forgets as well. */
+static void speculation_looked_up(const subject *sub)
+{
+    int32_t prompt[PROMPT], want[TEXT];
+    accepted_total = 0;
+    for (int c = 0; c < 16; c++) {
+        uint64_t state = (uint64_t)sub->m->vocab;
+        ltx_session_desc d = plain_desc();
+        ltx_draft draft = kit_draft(c & 1 ? 1 + c % 3 : 0, c & 2 ? 3 : 0, 0, c & 8 ? 0.3f : 0.001f);
+        if (sub->heavy && c % 5) continue;
+        draft.lookup = 1 + c % 4;
+        d.window = c & 4 ? 10 : 0; d.sinks = c & 4 ? 2 : 0;
+        kit_tokens(prompt, PROMPT, sub->m->vocab, 26 + (uint64_t)c);
+        memcpy(prompt + 5, prompt + 1, 4 * sizeof *prompt);
+        kit_session k = kit_open(sub->m, &d);
+        greedy(k.s, prompt, 1, want, &state);
+        kit_close(&k);
+        draft_like_plain(sub->m, d, draft, c == 3 ? 2 : 16, prompt, want, state);
+    }
+    CHECK(accepted_total > 0);
+}
+
 /* Draft, rewind into the middle of what it made, go on: like plain decoding from there. */
 static void speculation_and_rewind(const subject *sub)
 {
@@ -735,6 +757,7 @@ BOTH(rewind_always_deferred, 1)
 BOTH(speculation, KIT_SHIPPED)
 BOTH(speculation_on_plans, KIT_SHIPPED)
 BOTH(speculation_deeper, KIT_SHIPPED)
+BOTH(speculation_looked_up, KIT_SHIPPED)
 BOTH(speculation_and_rewind, KIT_SHIPPED)
 BOTH(shared_scratch, 1)
 BOTH(dirty_memory, 1)
@@ -907,6 +930,7 @@ int main(int argc, char **argv)
     TEST(speculation_random); TEST(speculation_shipped);
     TEST(speculation_on_plans_random); TEST(speculation_on_plans_shipped);
     TEST(speculation_deeper_random); TEST(speculation_deeper_shipped); TEST(speculation_deeper_wide);
+    TEST(speculation_looked_up_random); TEST(speculation_looked_up_shipped);
     TEST(speculation_and_rewind_random); TEST(speculation_and_rewind_shipped);
     TEST(shared_scratch_random); TEST(shared_scratch_shipped);
     TEST(dirty_memory_random); TEST(dirty_memory_shipped);

@@ -33,8 +33,8 @@ static const tolerance row_16_tol = {5e-4, 5e-3, 1e-2};
 
 /* ==== models ============================================================================================ */
 
-enum { MAX_LAYERS = 6, MAX_BLOCKS = 18 * MAX_LAYERS + 4, MAX_STEPS = 16 };
-enum { BIASES = 1, QK_NORMS = 2, NO_GATE = 4, TIED = 8, FACTORS = 16, FLOATS_ONLY = 32 };
+enum { MAX_LAYERS = 6, MAX_BLOCKS = 23 * MAX_LAYERS + 36, MAX_STEPS = 16 };
+enum { BIASES = 1, QK_NORMS = 2, NO_GATE = 4, TIED = 8, FACTORS = 16, FLOATS_ONLY = 32, LAYER_NORM = 64, NORM_AFTER = 128 };
 enum { MIXED = -1, MIXED_K = -2, MIXED_X = -3 }; /* for a format: each tensor another, without or with K formats, or with those of sixteen rows */
 
 typedef struct shape {
@@ -54,6 +54,9 @@ static const shape shapes[] = {
     {"gelu", 96, 3, 2, 1, 48, 33, {160, 96, 160}, 0, NO_GATE | BIASES, LTX_ROPE_INTERLEAVED, 24, LTX_ACT_GELU, 1e-3f, 500.0f, 0.0f, 0.2f},
     {"odd", 40, 3, 5, 5, 8, 37, {50, 33, 17}, 0, FACTORS | FLOATS_ONLY, LTX_ROPE_INTERLEAVED, 6, LTX_ACT_SILU, 0.0f, 0.0f, 2.0f, 0.0f},
     {"holes", 64, 5, 8, 2, 8, 41, {96, 0, 64, 32, 96}, 4u, QK_NORMS, LTX_ROPE_HALVES, 4, LTX_ACT_RELU, 0.0f, 1e3f, 0.5f, 0.0f},
+    {"layernorm", 64, 3, 4, 2, 16, 44, {96, 64, 96}, 0, LAYER_NORM | BIASES | NO_GATE, LTX_ROPE_HALVES, 0, LTX_ACT_GELU, 0.0f, 0.0f, 0.0f, 0.0f},
+    {"postnorm", 64, 3, 4, 4, 16, 44, {96, 64, 96}, 0, LAYER_NORM | NORM_AFTER | BIASES | NO_GATE, LTX_ROPE_NONE, 0, LTX_ACT_GELU, 1e-6f, 0.0f, 0.0f, 0.0f},
+    {"post-rms", 96, 3, 4, 1, 24, 31, {64, 64, 64}, 0, NORM_AFTER | TIED, LTX_ROPE_INTERLEAVED, 0, LTX_ACT_SILU, 0.0f, 0.0f, 0.0f, 0.0f},
     {"norope", 32, 2, 2, 2, 16, 35, {64, 64}, 0, NO_GATE | TIED, LTX_ROPE_NONE, 0, LTX_ACT_RELU, 0.0f, 0.0f, 0.0f, 0.0f},
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
@@ -171,6 +174,22 @@ static box *new_box(const shape *s, int format, uint64_t seed)
     for (int i = 0; i < s->n_layers; i++) {
         if (!(s->no_attention >> i & 1u)) new_attention(b, s, &b->layers[i]);
         if (s->ffn[i]) new_ffn(b, s, &b->layers[i], s->ffn[i]);
+    }
+    m.probes = new_mat(b, next_format(b, floats_only), s->n_layers, s->dim, 0.0, 2.0 / sqrt((double)s->dim));
+    m.probe_bias = new_bias(b, s->n_layers);
+    for (int i = 0; i < s->n_layers; i++) { /* hidden vectors are small at first: unit length only after a norm */
+        b->layers[i].router = new_mat(b, next_format(b, floats_only), 1, s->dim, 0.0, (i % 2 ? 1.0 : 3.0) / sqrt((double)s->dim));
+        if (i % 3 != 1) b->layers[i].router_bias = new_bias(b, 1);
+        if (i % 2) b->layers[i].router_norm = new_norm(b, s->dim);
+    }
+    m.norm = (s->flags & LAYER_NORM) ? LTX_NORM_LAYER : LTX_NORM_RMS;
+    m.norm_after = (s->flags & NORM_AFTER) != 0;
+    if (s->flags & LAYER_NORM) {
+        m.out_norm_bias = new_bias(b, s->dim);
+        m.head_bias = new_bias(b, s->vocab);
+        for (int i = 0; i < s->n_layers - 1; i++) b->layers[i].attn_norm_bias = new_bias(b, s->dim), b->layers[i].ffn_norm_bias = new_bias(b, s->dim);
+    } else if (s->flags & NORM_AFTER) {
+        m.out_norm.data = NULL;
     }
     b->model = m;
     b->model.layers = b->layers;
@@ -313,7 +332,7 @@ static void pair_follow(pair *p, const ltx_batch *batch, const ltx_output *out)
         ref_input in = {batch->tokens ? batch->tokens[i] : -1, embed, row >= 0};
         for (int d = 0; !batch->tokens && d < p->b->model.dim; d++) embed[d] = (double)batch->embeds[i * p->b->model.dim + d];
         ref_row_run(p->ref, &p->plan, &p->policy, &in, logits, &outcome);
-        p->exits += outcome.left;
+        p->exits += outcome.left || outcome.skipped > 0;
         p->lost = outcome.nearest < p->tol.tie;
         if (row < 0 || p->lost) continue;
         compare_row(p, out->logits + row * p->b->model.vocab, logits, position);
@@ -627,7 +646,7 @@ typedef struct plan_case {
     ltx_step steps[MAX_STEPS];
 } plan_case;
 
-#define STEP(layer, cache, run, a, f) {layer, cache, run, 0, a, f}
+#define STEP(layer, cache, run, a, f) {layer, cache, run, 0, a, f, 0, 0}
 /* For models of at least three layers with all branches. */
 static const plan_case plan_cases[] = {
     {"drop attention", 3, {STEP(0, 0, 3, 0, 0), STEP(1, 0, 2, 0, 0), STEP(2, 0, 3, 0, 0)}},
@@ -640,6 +659,9 @@ static const plan_case plan_cases[] = {
     {"loop of one", 4, {STEP(0, 0, 3, 0, 0), STEP(0, 5, 3, 0, 0), STEP(0, 3, 3, 0, 0), STEP(2, 7, 3, 0, 0)}},
     {"order", 3, {STEP(2, 1, 3, 0, 0), STEP(0, 2, 3, 0, 0), STEP(1, 3, 3, 0, 0)}},
     {"halves apart", 5, {STEP(0, 0, 1, 0, 0), STEP(1, 0, 1, 0, 0), STEP(0, 0, 2, 0, 0), STEP(1, 0, 2, 0, 0), STEP(2, 0, 3, 0, 0)}},
+    {"beside", 4, {STEP(0, 0, 3, 0, 0), STEP(1, 0, 3, 0, 0.5f), STEP(2, 0, 7, 0, 0), STEP(0, 5, 3, 0, 0)}},
+    {"all beside", 6, {STEP(0, 0, 1, 0, 0), STEP(0, 0, 6, 0, 0), STEP(1, 0, 5, 0, 0), STEP(1, 0, 6, 0, 0), STEP(2, 0, 1, 0, 0), STEP(2, 0, 6, 0, 0)}},
+    {"macaron", 6, {STEP(0, 0, 2, 0, 0.5f), STEP(0, 0, 1, 0, 0), STEP(0, 0, 2, 0, 0.5f), STEP(1, 0, 2, 0, 0.5f), STEP(1, 0, 1, 0, 0), STEP(1, 0, 2, 0, 0.5f)}},
     {"scales", 3, {STEP(0, 0, 3, 0.5f, 1.5f), STEP(1, 0, 3, -0.25f, 0), STEP(2, 0, 3, 0, 0.125f)}},
 };
 enum { N_PLAN_CASES = sizeof plan_cases / sizeof plan_cases[0] };
@@ -704,7 +726,7 @@ static void plan_switch(void)
 
 /* ==== tests: gates ====================================================================================== */
 
-static const char *const rule_names[] = {"never", "prob", "margin", "entropy", "cosine", "always", "ask"};
+static const char *const rule_names[] = {"never", "prob", "margin", "entropy", "cosine", "always", "ask", "patience", "probe", "change"};
 static const char *const fill_names[] = {"project", "defer", "none"};
 
 /* The script in the reference alone. Collects measures; returns the smallest distance to the threshold. */
@@ -722,7 +744,7 @@ static double rehearse(const box *b, const ltx_session_desc *d, const script *sc
             ref_outcome out;
             ref_row_run(s, &d->plan, &d->policy, &in, logits, &out);
             nearest = fmin(nearest, out.nearest);
-            *exits += out.left;
+            *exits += out.left || out.skipped > 0;
             for (int g = 0; g < out.asked && *count < 1024; g++) measures[(*count)++] = out.measure[g];
         }
     }
@@ -743,7 +765,7 @@ static int pick_threshold(const box *b, ltx_session_desc *d, const script *sc)
     static double measures[1024], ignored[1024];
     int n = 0, m = 0, exits = 0;
     double tie = tolerance_of(b, d->kv).tie;
-    d->policy.threshold = d->policy.rule == LTX_EXIT_ENTROPY ? -1.0f : 2.0f; /* nobody leaves */
+    d->policy.threshold = d->policy.rule == LTX_EXIT_ENTROPY ? -1.0f : d->policy.rule == LTX_EXIT_CHANGE ? -3e30f : 100.0f; /* nobody leaves */
     rehearse(b, d, sc, measures, &n, &exits);
     qsort(measures, (size_t)n, sizeof measures[0], by_value);
     for (int tries = 0; tries < n - 1; tries++) {
@@ -779,8 +801,8 @@ static void gates_of_format(int format, int kv)
     tally_start();
     for (int i = 0; i < 2; i++) {
         box *b = new_box(&shapes[which[i]], format, 1500 + (uint64_t)i);
-        for (int rule = LTX_EXIT_PROB; rule <= LTX_EXIT_ALWAYS; rule++)
-            for (int fill = 0; fill < 3; fill++) {
+        for (int rule = LTX_EXIT_PROB; rule <= LTX_EXIT_CHANGE; rule++)
+            for (int fill = 0; fill < 3 && rule != LTX_EXIT_ASK; fill++) {
                 done += check_gates(b, rule, fill, kv, 0, 1, fill == 1 ? &rewind_script : &short_script);
                 all++;
             }
@@ -788,6 +810,113 @@ static void gates_of_format(int format, int kv)
         free_box(b);
     }
     CHECK(3 * done >= 2 * all);
+    tally_end();
+}
+
+/* Rules that skip steps or take them back, for rows of prompts as well, in plans with ffns of their own and with layers side by side. */
+static void gates_that_skip(void)
+{
+    static const int rules[] = {LTX_EXIT_COSINE, LTX_EXIT_PROBE, LTX_EXIT_CHANGE}, answers[] = {1, 3, LTX_UNDO, 0};
+    int done = 0, all = 0;
+    tally_start();
+    for (int c = 0; c < 3 * 4 * 3 * 2; c++) {
+        int rule = rules[c % 3], yes = answers[c / 3 % 4], fill = c / 12 % 3, beside = c / 36;
+        box *b = new_box(&shapes[0], LTX_F32, 1550 + (uint64_t)c);
+        ltx_step steps[MAX_STEPS];
+        ltx_session_desc d = new_desc(LTX_KV_F32);
+        d.plan = ref_plan_full(&b->ref, steps);
+        d.plan.fill = fill;
+        CHECK_EQ(ltx_plan_split(steps, MAX_STEPS, &d.plan.count), LTX_OK);
+        CHECK_EQ(d.plan.count, 8);
+        if (beside) CHECK_EQ(ltx_plan_beside(steps, 8, 2, 5), LTX_OK);
+        CHECK_EQ(ltx_plan_gates(steps, 8, 0, yes == 1 ? 2 : 1), LTX_OK); /* 1: after attention, skip the ffn */
+        d.policy.rule = rule;
+        d.policy.yes = yes;
+        d.policy.all_rows = c % 2;
+        all++;
+        if (pick_threshold(b, &d, &rewind_script) && check_script(b, &d, &rewind_script) > 0) done++;
+        free_box(b);
+    }
+    CHECK(3 * done >= 2 * all);
+    tally_end();
+}
+
+/* Mixture of depths: routers, holes in caches, weights, positions with and without gaps; together with exits and all fills. */
+static void routers(void)
+{
+    static const int bits[] = {0, LTX_WEIGH, LTX_RENUMBER, LTX_WEIGH | LTX_RENUMBER | LTX_PROMPT};
+    uint64_t around = 0;
+    tally_start();
+    for (int c = 0; c < 4 * 3 * 4; c++) {
+        int fill = c / 4 % 3, kind = c / 12, format = kind == 3 ? LTX_Q8_0 : LTX_F32;
+        box *b = new_box(&shapes[kind == 1 ? 1 : 0], format, 1570 + (uint64_t)c);
+        ltx_step steps[MAX_STEPS];
+        ltx_session_desc d = new_desc(LTX_KV_F32);
+        d.plan = ref_plan_full(&b->ref, steps);
+        d.plan.fill = fill;
+        if (kind == 2) { d.window = 5; d.sinks = 1; }
+        for (int i = 0; i < d.plan.count; i++) {
+            steps[i].run = (uint8_t)(steps[i].run | bits[c % 4]);
+            steps[i].route = i == 0 ? 0.0f : 0.47f;
+        }
+        CHECK_EQ(ltx_plan_gates(steps, d.plan.count, 0, 1), LTX_OK);
+        d.policy.rule = kind > 0 ? LTX_EXIT_PROBE : LTX_EXIT_NEVER;
+        if (kind == 0 || pick_threshold(b, &d, &short_script)) check_script(b, &d, kind == 2 ? &short_script : &rewind_script);
+        live l;
+        if (live_open(&l, &b->model, &d)) {
+            int32_t tokens[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+            ltx_stats st;
+            CHECK_EQ(ltx_eval(l.s, tokens, 8, NULL), LTX_OK);
+            ltx_session_stats(l.s, &st);
+            CHECK_EQ((long)st.attn_rows, (long)st.ffn_rows);
+            CHECK_EQ((long)(st.attn_rows + st.skipped), 8L * d.plan.count);
+            around += st.skipped;
+        }
+        live_close(&l);
+        free_box(b);
+    }
+    CHECK(around > 100);
+    tally_end();
+}
+
+/* A layer that is run three times, twice with additions of its own, and one without. */
+static void adapters(void)
+{
+    static const int types[] = {LTX_F32, LTX_F16, LTX_Q8_0};
+    tally_start();
+    for (int f = 0; f < 3; f++) {
+        const shape *sh = &shapes[f == 1 ? 1 : 0];
+        box *b = new_box(sh, types[f], 1590 + (uint64_t)f);
+        ltx_adapter ad[2];
+        ltx_session_desc d = new_desc(LTX_KV_F32);
+        int rank = f == 2 ? 32 : 5;
+        memset(ad, 0, sizeof ad);
+        for (int i = 0; i < 2; i++) {
+            const ltx_layer *l = &b->layers[1];
+            const ltx_mat *w[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+            ltx_lora *to[] = {&ad[i].q, &ad[i].k, &ad[i].v, &ad[i].o, &ad[i].gate, &ad[i].up, &ad[i].down};
+            for (int j = i; j < 7; j += 1 + i) { /* the second one changes every other matrix */
+                to[j]->a = new_mat(b, types[f], rank, w[j]->cols, 0.0, 1.0 / sqrt((double)w[j]->cols));
+                to[j]->b = new_mat(b, types[f], w[j]->rows, rank, 0.0, 0.3 / sqrt((double)rank));
+            }
+        }
+        ad[1].scale = -0.5f;
+        b->model.adapters = ad; b->model.n_adapters = 2;
+        ref_model_free(&b->ref);
+        ref_model_load(&b->model, &b->ref);
+        ltx_step steps[5] = {STEP(0, 0, 3, 0, 0), STEP(1, 0, 3, 0, 0), STEP(1, 5, 3, 0, 0), STEP(1, 6, 3, 0, 0), STEP(2, 0, 3, 0, 0)};
+        steps[2].adapter = 1; steps[3].adapter = 2;
+        d.plan.steps = steps; d.plan.count = 5;
+        check_script(b, &d, &rewind_script);
+        ltx_session_needs need;
+        steps[4].adapter = 3;
+        CHECK_EQ(ltx_session_need(&b->model, &d, &need), LTX_E_ARG);
+        steps[4].adapter = 1; ad[0].q.b.rows++;
+        CHECK_EQ(ltx_session_need(&b->model, &d, &need), LTX_E_ARG);
+        ad[0].q.b.rows--;
+        b->model.adapters = NULL; b->model.n_adapters = 0;
+        free_box(b);
+    }
     tally_end();
 }
 
@@ -828,6 +957,7 @@ static int32_t ask(void *user, const ltx_view *v)
     case 1: return 1;
     case 2: return a->past_end ? left + 3 : left < 2 ? left : 2;
     case 3: return left;
+    case 4: return LTX_UNDO;
     default: return LTX_GO;
     }
 }
@@ -1446,6 +1576,9 @@ int main(void)
     TEST(plan_helpers);
     TEST(plans);
     TEST(plan_switch);
+    TEST(gates_that_skip);
+    TEST(routers);
+    TEST(adapters);
     TEST(gates_f32);
     TEST(gates_f16);
     TEST(gates_q8_0);

@@ -123,6 +123,11 @@ static void speculative_sampling(void)
     compare(&warm, kit_draft(1, 3, 1e-9f, 0), 2, NULL, 0, 1);
     compare(&warm, kit_draft(3, 2, 0.3f, 0), 2, NULL, 0, 1);
     compare(&warm, kit_draft(2, 0, 0, 0.001f), 2, NULL, 0, 0); /* its own choice of when to stop */
+    ltx_draft looked_up = kit_draft(0, 2, 0, 0.001f);
+    looked_up.lookup = 2;
+    compare(&warm, looked_up, 2, NULL, 0, 1);
+    looked_up.exit = 1;
+    compare(&warm, looked_up, 3, NULL, 0, 1);
 }
 
 static void speculative_top_k(void)

@@ -15,6 +15,7 @@
 
 #define LTX_IMPLEMENTATION
 #include "../ltx.h"
+#include "gguf_write.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -632,8 +633,6 @@ static void read_config(job *j, const char *file)
 
 /* ==== >>metadata =====================================================================================================
    Keys of the output, in the form in which ltx_gguf_next_kv hands them out: GGUF inputs just pass through. */
-
-enum { KV_U32 = 4, KV_I32 = 5, KV_F32 = 6, KV_BOOL = 7, KV_STRING = 8, KV_ARRAY = 9 }; /* GGUF value types */
 
 static int is_key(const ltx_gguf_kv *kv, const char *key)
 {
@@ -1447,32 +1446,13 @@ static void close_output(job *j)
 }
 
 /* Where an image goes: a file, or memory if that is NULL. */
-typedef struct sink { FILE *file; bytes b; uint64_t at; } sink;
+typedef struct sink { FILE *file; bytes b; } sink;
 
-static void put(sink *s, const void *data, size_t n)
+static void put(void *user, const void *data, size_t n)
 {
-    s->at += n;
+    sink *s = user;
     if (!s->file) append(&s->b, data, n);
     else if (n && fwrite(data, 1, n, s->file) != n) fail("cannot write: %s", strerror(errno));
-}
-
-static void put_word(sink *s, uint64_t v, int size)
-{
-    uint8_t raw_bytes[8];
-    int i;
-    for (i = 0; i < 8; i++) raw_bytes[i] = (uint8_t)(v >> 8 * i);
-    put(s, raw_bytes, (size_t)size);
-}
-
-static void put_name(sink *s, const char *name, size_t len)
-{
-    put_word(s, len, 8);
-    put(s, name, len);
-}
-
-static void pad(sink *s, uint64_t alignment)
-{
-    while (s->at % alignment) put(s, "", 1);
 }
 
 /* Floats of one row of the output. A vector that changes its pairs is read as rows of one element. */
@@ -1523,7 +1503,7 @@ static void regroup(uint8_t *together, uint8_t *apart, size_t blocks, size_t siz
             }
 }
 
-static void write_regrouped(job *j, sink *out, const source *s)
+static void write_regrouped(job *j, gguf_out *out, const source *s)
 {
     int back = same_numbers(s->type, s->in.type);
     size_t n = (size_t)s->in.dims[0], size = ltx_row_bytes(s->type, (int32_t)n);
@@ -1534,21 +1514,21 @@ static void write_regrouped(job *j, sink *out, const source *s)
         memset(together, 0, 16 * size);
         memcpy(back ? together : apart, s->in.data + row * size, (back ? 16 : (size_t)count) * size);
         regroup(together, apart, n / 32, size / (n / 32), count, back);
-        put(out, back ? apart : together, (back ? (size_t)count : 16) * size);
+        gguf_put(out, back ? apart : together, (back ? (size_t)count : 16) * size);
         progress(j, n * count);
     }
     release(together);
     release(apart);
 }
 
-static void write_tensor(job *j, sink *out, const source *s)
+static void write_tensor(job *j, gguf_out *out, const source *s)
 {
     size_t n = (size_t)s->in.dims[0], i, r, group = (size_t)group_of(s->type), count, size;
     uint64_t row, rows = count_rows(&s->in);
     float *x, limit = types[find_type(s->type)].limit;
     void *packed;
     if (s->type == s->in.type && !s->half) {
-        put(out, s->in.data, (size_t)stored_bytes(s));
+        gguf_put(out, s->in.data, (size_t)stored_bytes(s));
         progress(j, n * rows);
         return;
     }
@@ -1568,41 +1548,29 @@ static void write_tensor(job *j, sink *out, const source *s)
                      ltx_type_name(s->type), (double)limit);
         if (ltx_mat_encode(s->type, x, (int32_t)count, (int32_t)n, packed))
             fail("tensor %s: cannot make %s", s->in.name, ltx_type_name(s->type));
-        put(out, packed, size);
+        gguf_put(out, packed, size);
         progress(j, n * count);
     }
     release(x);
     release(packed);
 }
 
-static void write_gguf(job *j, sink *out, const ltx_gguf_kv *kv, size_t n_kv, const source *s, size_t n_sources)
+static void write_gguf(job *j, sink *to, const ltx_gguf_kv *kv, size_t n_kv, const source *s, size_t n_sources)
 {
+    gguf_out out = { put, NULL, 0 };
     uint64_t offset = 0;
     size_t i;
-    uint32_t d;
-    put(out, "GGUF", 4);
-    put_word(out, 3, 4);
-    put_word(out, n_sources, 8);
-    put_word(out, n_kv, 8);
-    for (i = 0; i < n_kv; i++) {
-        put_name(out, kv[i].key, kv[i].key_len);
-        put_word(out, kv[i].type, 4);
-        if (kv[i].type == KV_ARRAY) put_word(out, kv[i].item_type, 4);
-        if (kv[i].type == KV_ARRAY || kv[i].type == KV_STRING) put_word(out, kv[i].count, 8);
-        put(out, kv[i].data, kv[i].size);
-    }
+    out.user = to;
+    gguf_begin(&out, n_sources, n_kv);
+    for (i = 0; i < n_kv; i++) gguf_kv(&out, &kv[i]);
     for (i = 0; i < n_sources; i++) {
-        put_name(out, s[i].in.name, strlen(s[i].in.name));
-        put_word(out, s[i].in.n_dims, 4);
-        for (d = 0; d < s[i].in.n_dims; d++) put_word(out, s[i].in.dims[d], 8);
-        put_word(out, (uint64_t)s[i].type, 4);
-        put_word(out, offset, 8);
+        gguf_tensor(&out, s[i].in.name, strlen(s[i].in.name), s[i].in.n_dims, s[i].in.dims, (uint32_t)s[i].type, offset);
         offset += (stored_bytes(&s[i]) + j->alignment - 1) / j->alignment * j->alignment;
     }
-    pad(out, j->alignment);
+    gguf_pad(&out, j->alignment);
     for (i = 0; i < n_sources; i++) {
-        write_tensor(j, out, &s[i]);
-        pad(out, j->alignment);
+        write_tensor(j, &out, &s[i]);
+        gguf_pad(&out, j->alignment);
     }
 }
 
@@ -1613,6 +1581,7 @@ static const struct { const char *name; size_t at; } layer_mats[] = { /* in the 
 #define MAT(field) { #field, offsetof(ltx_layer, field) }
     MAT(attn_norm), MAT(wq), MAT(wk), MAT(wv), MAT(wo), MAT(bq), MAT(bk), MAT(bv), MAT(bo), MAT(q_norm), MAT(k_norm),
     MAT(ffn_norm), MAT(w_gate), MAT(w_up), MAT(w_down), MAT(b_gate), MAT(b_up), MAT(b_down),
+    MAT(attn_norm_bias), MAT(ffn_norm_bias), MAT(router), MAT(router_bias), MAT(router_norm),
 #undef MAT
 };
 
@@ -1667,7 +1636,7 @@ static void c_model(const char *name, const ltx_model *m)
     for (l = 0; l < m->n_layers; l++) {
         fputs("  {\n", f);
         for (i = 0; i < COUNT(layer_mats); i++) {
-            fprintf(f, "    /* %-9s */ ", layer_mats[i].name);
+            fprintf(f, "    /* %-14s */ ", layer_mats[i].name);
             c_mat(name, text("l%ld_%s", (long)l, layer_mats[i].name), layer_mat(&m->layers[l], i),
                   i + 1 < COUNT(layer_mats) ? ",\n" : "\n");
         }
@@ -1691,8 +1660,13 @@ static void c_model(const char *name, const ltx_model *m)
     for (i = 0; i < COUNT(m->exits); i++)
         fprintf(f, "0x%lXu%s", (unsigned long)m->exits[i], i + 1 < COUNT(m->exits) ? ", " : " },");
     fputs(" /* exits */\n", f);
-    if (m->n_draft_ids > 0) fprintf(f, "    %s_draft_ids, %ld\n};\n", name, (long)m->n_draft_ids);
-    else fputs("    NULL, 0 /* draft_ids */\n};\n", f);
+    if (m->n_draft_ids > 0) fprintf(f, "  %s_draft_ids, %ld, /* draft_ids */\n", name, (long)m->n_draft_ids);
+    else fputs("  NULL, 0, /* draft_ids */\n", f);
+    fprintf(f, "  %ld, %ld, %ld, /* norm, norm_after, both_ways */\n  ", (long)m->norm, (long)m->norm_after, (long)m->both_ways);
+    c_mat(name, "out_norm_bias", &m->out_norm_bias, ", /* out_norm_bias */\n  ");
+    c_mat(name, "head_bias", &m->head_bias, ", /* head_bias */\n  ");
+    c_mat(name, "probes", &m->probes, ", /* probes */\n  ");
+    c_mat(name, "probe_bias", &m->probe_bias, ", /* probe_bias */\n  NULL, 0 /* adapters */\n};\n");
 }
 
 static ltx_model model_of(job *j, const bytes *image)
@@ -1724,7 +1698,7 @@ static ltx_blob tokenizer_image(job *j)
 {
     ltx_gguf_kv *list = zeros(j->n_kv + 1, sizeof *list);
     size_t i, n = 0;
-    sink image = { NULL, { NULL, 0, 0 }, 0 };
+    sink image = { NULL, { NULL, 0, 0 } };
     ltx_blob blob;
     for (i = 0; i < j->n_kv; i++)
         if (begins(&j->kv[i], "tokenizer.") || is_key(&j->kv[i], "general.architecture")) list[n++] = j->kv[i];
@@ -1747,7 +1721,7 @@ static void c_tokenizer(job *j)
 
 static void write_c(job *j)
 {
-    sink image = { NULL, { NULL, 0, 0 }, 0 };
+    sink image = { NULL, { NULL, 0, 0 } };
     ltx_model m;
     int32_t l;
     size_t i;
@@ -1762,6 +1736,8 @@ static void write_c(job *j)
     c_array(j->array, "rope_factors", &m.rope_factors);
     c_array(j->array, "embed", &m.embed);
     c_array(j->array, "out_norm", &m.out_norm);
+    c_array(j->array, "probes", &m.probes);
+    c_array(j->array, "probe_bias", &m.probe_bias);
     c_array(j->array, "head", &m.head);
     for (l = 0; l < m.n_layers; l++)
         for (i = 0; i < COUNT(layer_mats); i++)
@@ -2049,7 +2025,7 @@ int main(int argc, char **argv)
 {
     static job j; /* zero */
     size_t i;
-    sink out = { NULL, { NULL, 0, 0 }, 0 };
+    sink out = { NULL, { NULL, 0, 0 } };
     tool.blocks.link.next = tool.blocks.link.prev = &tool.blocks;
     j.type = KEEP;
     j.alignment = 32;
