@@ -15,6 +15,7 @@
 
 enum { DRAFT_MOST = 64, DRAFT_USUAL = 8 };
 enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+enum { PROFILE_NOT, PROFILE_PLAN, PROFILE_EXIT, PROFILE_DRAFT }; /* --auto */
 
 /* ---- settings: what the options write into, with the defaults ---------------------------------------- */
 
@@ -28,7 +29,8 @@ static struct {
     int32_t          exit_depth;           /* for --exit depth:N                             */
     int32_t          gates[2];             /* first, every; -1 and 0 = choose                */
     int32_t          window[2];            /* window, sinks                                  */
-    int32_t          color;
+    int32_t          color, profile;
+    int32_t          gate_steps[LTX_MAX_LAYERS], n_gate_steps; /* of --auto=exit */
     bool             ignore_eos, stats, model_info, help;
 } set = { .tokens = 256, .sampler = { .temperature = 0.8f, .top_p = 0.9f, .state = 1 },
           .desc = { .rows = 32, .threads = 1 }, .gates = { -1, 0 }, .window = { 0, 4 } };
@@ -154,7 +156,8 @@ static bool parse_repeat(const option *o, const char *text)
 
 static bool parse_exit(const option *o, const char *text)
 {
-    static const char *const names[] = { "prob:", "margin:", "entropy:", "cosine:" };
+    static const struct { const char *name; int32_t rule; double high; } rules[] = { { "prob:", LTX_EXIT_PROB, 1 }, { "margin:", LTX_EXIT_MARGIN, 1 },
+        { "entropy:", LTX_EXIT_ENTROPY, 100 }, { "cosine:", LTX_EXIT_COSINE, 1 }, { "probe:", LTX_EXIT_PROBE, 1 } };
     ltx_policy *policy = (ltx_policy *)o->target;
     int32_t i;
     if (strncmp(text, "depth:", 6) == 0) {
@@ -162,12 +165,12 @@ static bool parse_exit(const option *o, const char *text)
         policy->rule = LTX_EXIT_ALWAYS;
         return digits(&text, 1, LTX_MAX_STEPS, &set.exit_depth) && *text == 0;
     }
-    for (i = 0; i < 4; i++) {
-        const size_t n = strlen(names[i]);
-        if (strncmp(text, names[i], n) != 0) continue;
-        policy->rule = LTX_EXIT_PROB + i;
+    for (i = 0; i < 5; i++) {
+        const size_t n = strlen(rules[i].name);
+        if (strncmp(text, rules[i].name, n) != 0) continue;
+        policy->rule = rules[i].rule;
         policy->screen = 1; /* a gate that would not open costs a shortlist, not a head */
-        return real(text + n, 0, i == 2 ? 100 : 1, &policy->threshold);
+        return real(text + n, 0, rules[i].high, &policy->threshold);
     }
     return false;
 }
@@ -181,6 +184,25 @@ static bool parse_draft(const option *o, const char *text)
     if (skip(&text, ':') && !digits(&text, 1, DRAFT_MOST, &draft->length)) return false;
     if (skip(&text, ':')) return real(text, 0, 1, &draft->stop);
     return *text == 0;
+}
+
+static bool parse_lookup(const option *o, const char *text)
+{
+    ltx_draft *draft = (ltx_draft *)o->target;
+    if (draft->length == 0) draft->length = DRAFT_USUAL;
+    return digits(&text, 1, 8, &draft->lookup) && *text == 0;
+}
+
+/* Without a value: the draft, which loses nothing. */
+static bool parse_auto(const option *o, const char *text)
+{
+    static const char *const names[] = { "plan", "exit", "draft" };
+    int32_t i;
+    for (i = 0; text && i < 3; i++)
+        if (strcmp(text, names[i]) == 0) set.profile = PROFILE_PLAN + i;
+    if (text == NULL) set.profile = PROFILE_DRAFT;
+    (void)o;
+    return text == NULL || set.profile != PROFILE_NOT;
 }
 
 #define HEADING(text) { 0, NULL, NULL, text, NULL, NULL, 0, 0 }
@@ -201,7 +223,7 @@ static const option options[] = {
     { 0, "drop-ffn", "LIST", "leave out their feed-forward half", parse_layers, NULL, LTX_FFN, 0 },
     { 0, "repeat", "A-B:TIMES", "run layers A to B so many times in all", parse_repeat, set.repeat, 0, 0 },
     HEADING("When to stop early (depth = number of steps that ran; a step is a layer of the plan)"),
-    { 0, "exit", "RULE:X", "prob:X, margin:X, cosine:X: leave when it is at least X;\n"
+    { 0, "exit", "RULE:X", "prob:X, margin:X, cosine:X, probe:X: leave when it is at least X;\n"
       "entropy:X: at most X nats; depth:N: always after N steps.\n"
       "prob looks at the model's shortlist first, if it has one", parse_exit, &set.desc.policy, 0, 0 },
     { 0, "gates", "FIRST:EVERY", "ask the rule after step FIRST and then every EVERY steps\n"
@@ -212,6 +234,10 @@ static const option options[] = {
     { 0, "draft", "EXIT[-LAST][:LEN[:STOP]]", "the first EXIT steps (up to LAST where that is not sure\n"
       "enough) draft up to LEN tokens (default 8),\n"
       "until one is less probable than STOP (default: learned)", parse_draft, &set.desc.draft, 0, 0 },
+    { 0, "lookup", "N", "first look for the last N tokens (1 to 8) earlier in the text and draft what followed", parse_lookup, &set.desc.draft, 0, 0 },
+    HEADING("What ltx-profile --write found out and put into the file"),
+    { 0, "auto", "[=plan|exit|draft]", "its plan with fewer layers, its exit rule, or its draft\n"
+      "(default draft: the text is that of full depth)", parse_auto, NULL, 0, 0 },
     HEADING("Memory and speed"),
     { 0, "ctx", "N", "tokens the cache holds; 0 = as the model was trained", parse_whole, &set.desc.ctx, 0, LTX_MAX_TOKENS },
     { 0, "kv", "f32|f16|i8", "format of keys and values (default f16)", parse_choice, &set.desc.kv, LTX_KV_F32, 0 },
@@ -235,7 +261,7 @@ static void print_option(const option *o)
 {
     const char *line = o->help;
     char head[64];
-    snprintf(head, sizeof head, "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+    snprintf(head, sizeof head, "--%s%s%s", o->name, o->arg && *o->arg != '[' ? " " : "", o->arg ? o->arg : "");
     printf("  %c%c%c %-31s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? ',' : ' ', head);
     for (;;) { /* a help text may have two lines */
         const int n = (int)strcspn(line, "\n");
@@ -308,12 +334,15 @@ static void parse_command_line(int argc, char **argv)
         o = find_option(argv[i], &value);
         if (o == NULL) die(EXIT_USAGE, "unknown option %s; --help lists all", argv[i]);
         if (o->arg == NULL && value) die(EXIT_USAGE, "--%s takes no value", o->name);
-        if (o->arg && value == NULL && ++i == argc) die(EXIT_USAGE, "--%s wants %s", o->name, o->arg);
-        if (o->arg && value == NULL) value = argv[i];
+        if (o->arg && *o->arg != '[' && value == NULL) { /* [...] = may be left out */
+            if (++i == argc) die(EXIT_USAGE, "--%s wants %s", o->name, o->arg);
+            value = argv[i];
+        }
         if (!o->parse(o, value)) wrong_value(o, value);
     }
     if (set.help) return;
     if (set.model == NULL) die(EXIT_USAGE, "no model given: generate MODEL.gguf -p \"Once upon a time\"; --help explains");
+    if (set.profile && (set.desc.draft.exit || set.desc.policy.rule)) die(EXIT_USAGE, "--auto does not go together with --exit and --draft");
     if (set.desc.draft.exit && set.desc.policy.rule)
         die(EXIT_USAGE, "--exit and --draft do not go together: a draft is always verified at full depth");
 #ifndef _OPENMP
@@ -321,9 +350,86 @@ static void parse_command_line(int argc, char **argv)
 #endif
 }
 
+/* ---- what ltx-profile wrote into the file -------------------------------------------------------------- */
+
+/* The numbers of a key of 32-bit values, or of an array of them, as they stand in the file. The file may come from anyone. */
+static int32_t read_key(ltx_blob image, const char *key, uint32_t type, uint32_t *out, int32_t cap)
+{
+    ltx_gguf file;
+    ltx_gguf_kv kv;
+    uint64_t cursor = 0;
+    check(ltx_gguf_open(image, &print_log, &file), "file");
+    while (ltx_gguf_next_kv(&file, &cursor, &kv) == LTX_OK) {
+        uint64_t i;
+        if (kv.key_len != strlen(key) || memcmp(kv.key, key, kv.key_len) != 0) continue;
+        if (kv.item_type != type || kv.count < 1 || kv.count > (uint64_t)cap) die(EXIT_FAILED, "%s: %s is not as ltx-profile writes it", set.model, key);
+        for (i = 0; i < kv.count; i++)
+            out[i] = (uint32_t)kv.data[4 * i] | (uint32_t)kv.data[4 * i + 1] << 8 | (uint32_t)kv.data[4 * i + 2] << 16 | (uint32_t)kv.data[4 * i + 3] << 24;
+        return (int32_t)kv.count;
+    }
+    die(EXIT_FAILED, "%s has no %s: ltx-profile MODEL TEXT --write OUT.gguf puts it there, if it finds one that pays", set.model, key);
+    return 0;
+}
+
+static int32_t read_number(ltx_blob image, const char *key, int32_t low, int32_t high)
+{
+    uint32_t v;
+    read_key(image, key, 4, &v, 1);
+    if (v < (uint32_t)low || v > (uint32_t)high) die(EXIT_FAILED, "%s: %s is %u, not from %d to %d", set.model, key, (unsigned)v, (int)low, (int)high);
+    return (int32_t)v;
+}
+
+/* As if --drop-attn and --drop-ffn had been given; what was given goes as well. */
+static void read_plan(ltx_blob image, const ltx_model *model)
+{
+    uint32_t layers[LTX_MAX_LAYERS], run[LTX_MAX_LAYERS];
+    uint8_t runs[LTX_MAX_LAYERS];
+    const int32_t count = read_key(image, "ltx.plan.layers", 5, layers, LTX_MAX_LAYERS);
+    int32_t i;
+    if (read_key(image, "ltx.plan.run", 5, run, LTX_MAX_LAYERS) != count) die(EXIT_FAILED, "%s: ltx.plan.layers and ltx.plan.run differ in length", set.model);
+    for (i = 0; i < model->n_layers; i++) runs[i] = 0;
+    for (i = 0; i < count; i++) {
+        if (layers[i] >= (uint32_t)model->n_layers || (i > 0 && layers[i] <= layers[i - 1]) || run[i] < 1 || run[i] > 3)
+            die(EXIT_FAILED, "%s: ltx.plan, entry %d: layer %u, branches %u", set.model, (int)i, (unsigned)layers[i], (unsigned)run[i]);
+        runs[layers[i]] = (uint8_t)run[i];
+    }
+    for (i = 0; i < model->n_layers; i++) set.drop[i] = (uint8_t)(set.drop[i] | (3 & ~runs[i]));
+}
+
+static void read_exit(ltx_blob image)
+{
+    uint32_t bits;
+    set.desc.policy.rule = read_number(image, "ltx.exit.rule", LTX_EXIT_PROB, LTX_EXIT_CHANGE);
+    if (set.desc.policy.rule == LTX_EXIT_ASK) die(EXIT_FAILED, "%s: ltx.exit.rule wants a callback", set.model);
+    read_key(image, "ltx.exit.threshold", 6, &bits, 1);
+    memcpy(&set.desc.policy.threshold, &bits, sizeof bits);
+    set.desc.policy.screen = 1; /* as --exit prob does, and as ltx-profile calibrated */
+    set.desc.plan.fill = read_number(image, "ltx.exit.fill", LTX_FILL_PROJECT, LTX_FILL_NONE);
+    set.n_gate_steps = read_key(image, "ltx.exit.gates", 5, (uint32_t *)set.gate_steps, LTX_MAX_LAYERS);
+}
+
+static void read_profile(ltx_blob image, const ltx_model *model)
+{
+    if (set.profile == PROFILE_PLAN) read_plan(image, model);
+    if (set.profile == PROFILE_EXIT) read_exit(image);
+    if (set.profile != PROFILE_DRAFT) return;
+    set.desc.draft.exit = read_number(image, "ltx.draft.exit", 1, model->n_layers - 1);
+    set.desc.draft.last = read_number(image, "ltx.draft.last", set.desc.draft.exit, model->n_layers - 1);
+    set.desc.draft.length = read_number(image, "ltx.draft.length", 1, DRAFT_MOST);
+}
+
 /* ---- the plan ------------------------------------------------------------------------------------------ */
 
 static ltx_step steps[LTX_MAX_STEPS];
+
+static void set_gates(const int32_t *after, int32_t n, ltx_plan *plan)
+{
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        if (after[i] < 0 || after[i] >= plan->count - 1) die(EXIT_FAILED, "no gate after step %d of %d", (int)after[i], (int)plan->count);
+        steps[after[i]].gate = 1;
+    }
+}
 
 /* Repeat before dropping: step i is still layer i then, and a layer is dropped wherever it stands. */
 static void build_plan(const ltx_model *model, ltx_plan *plan)
@@ -342,6 +448,10 @@ static void build_plan(const ltx_model *model, ltx_plan *plan)
     if (plan->count == 0) die(EXIT_USAGE, "nothing is left of the model");
     if (set.desc.draft.exit >= plan->count || set.desc.draft.last >= plan->count) die(EXIT_USAGE, "--draft: from 1 to %d of %d steps can draft", (int)plan->count - 1, (int)plan->count);
     if (policy->rule == LTX_EXIT_NEVER) return;
+    if (set.n_gate_steps > 0) {
+        set_gates(set.gate_steps, set.n_gate_steps, plan);
+        return;
+    }
 
     if (policy->rule == LTX_EXIT_ALWAYS) {
         first = set.exit_depth - 1; /* one gate */
@@ -549,6 +659,7 @@ static void run(const text_model *m)
     int32_t count, *tokens = encode(m->vocab, prompt, &count);
     if (count == 0) die(EXIT_USAGE, "this model has no token to begin with: give it a prompt with -p");
 
+    read_profile(m->image, &m->model);
     complete_desc(&m->model, &set.desc);
     screen.deepest = set.desc.plan.count;
     screen.color = set.color == COLOR_ALWAYS || (set.color == COLOR_AUTO && wants_color(stdout));
