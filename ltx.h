@@ -976,6 +976,13 @@ LTXI_FN int ltxi_all_finite(const float *x, int32_t n)
     for (i = 0; i < n; i++) { a = ltxi_bits(x[i]) & 0x7fffffffu; top = a > top ? a : top; }
     return top < 0x7f800000u;
 }
+LTXI_FN int ltxi_encode_nan(const float *x, int32_t n, uint8_t *out, size_t bytes) /* of a block that is not finite: d = NaN */
+{
+    if (ltxi_all_finite(x, n)) return 0;
+    memset(out, 0, bytes);
+    ltxi_put16(out, 0x7e00u);
+    return 1;
+}
 LTXI_FN float ltxi_largest(const float *x, int32_t n) /* the element of largest magnitude, sign kept */
 {
     float m = 0;
@@ -987,9 +994,7 @@ LTXI_FN void ltxi_encode_q8_0(const float *x, int32_t n, uint8_t *out)
 {
     int32_t b, i;
     for (b = 0; b < n / LTXI_BLOCK; b++, out += LTXI_Q8_BYTES, x += LTXI_BLOCK) {
-        memset(out, 0, LTXI_Q8_BYTES);
-        ltxi_put16(out, 0x7e00u); /* NaN */
-        if (!ltxi_all_finite(x, LTXI_BLOCK)) continue;
+        if (ltxi_encode_nan(x, LTXI_BLOCK, out, LTXI_Q8_BYTES)) continue;
         float d = ltxi_abs(ltxi_largest(x, LTXI_BLOCK)) / 127.0f, id = d > 0 ? 1.0f / d : 0.0f;
         ltxi_put16(out, ltxi_to_half(d));
         for (i = 0; i < LTXI_BLOCK; i++) {
@@ -1003,9 +1008,7 @@ LTXI_FN void ltxi_encode_q4_0(const float *x, int32_t n, uint8_t *out)
 {
     int32_t b, i;
     for (b = 0; b < n / LTXI_BLOCK; b++, out += LTXI_Q4_BYTES, x += LTXI_BLOCK) {
-        memset(out, 0, LTXI_Q4_BYTES);
-        ltxi_put16(out, 0x7e00u); /* NaN */
-        if (!ltxi_all_finite(x, LTXI_BLOCK)) continue;
+        if (ltxi_encode_nan(x, LTXI_BLOCK, out, LTXI_Q4_BYTES)) continue;
         float m = ltxi_largest(x, LTXI_BLOCK), d = m / -8.0f, id = m > 0 || m < 0 ? 1.0f / d : 0.0f;
         ltxi_put16(out, ltxi_to_half(d));
         for (i = 0; i < LTXI_BLOCK / 2; i++) /* 8 for the offset, 0.5 so that truncation rounds */
@@ -3770,7 +3773,7 @@ LTXI_FN void ltxi_tile_out(const ltxi_job *job, const float *out, int32_t lane, 
     int32_t i, r;
     for (i = 0; i < count; i++, out += LTXI_LANES) {
         float *y = ltxi_out_row(job, m + i) + first;
-        if (job->add != 0) for (r = 0; r < n; r++) y[r] = ltxi_fma(job->add, out[n == LTXI_LANES ? r : lane + r], y[r]);
+        if (job->add != 0) for (r = 0; r < n; r++) y[r] = ltxi_fma(job->add, out[lane + r], y[r]);
         else if (n == LTXI_LANES) memcpy(y, out, LTXI_LANES * 4);
         else memcpy(y, out + lane, (size_t)n * 4);
         for (r = 0; job->bias != NULL && r < n; r++) y[r] += ltxi_le_float((const uint8_t *)job->bias->data + (size_t)(first + r) * 4);
@@ -4255,7 +4258,11 @@ LTXI_FN int32_t ltxi_frequencies(const ltx_model *m, float *high, float *low, in
     }
     return (int32_t)((double)LTX_MAX_TOKENS / most);
 }
-LTXI_FN int32_t ltxi_positions(const ltx_model *m) { return ltxi_frequencies(m, NULL, NULL, 0); }
+LTXI_FN int32_t ltxi_positions(const ltx_model *m)
+{
+    if (m->rope_scale >= 1 && m->rope_factors.data == NULL) return LTX_MAX_TOKENS; /* no frequency is above 1 */
+    return ltxi_frequencies(m, NULL, NULL, 0);
+}
 LTXI_FN void ltxi_model_defaults(ltx_model *m)
 {
     if (m->n_kv_heads == 0) m->n_kv_heads = m->n_heads;
@@ -4480,7 +4487,6 @@ LTXI_FN ltx_result ltxi_range(const ltx_log *log, const char *name, int32_t low,
 {
     return ltxi_in(low, got, high) ? LTX_OK : ltxi_fail(log, LTX_E_ARG, -1, name, LTXI_S("out of range"), high, got);
 }
-/* Everything about a plan except whether its caches have memory. */
 /* Does an addition suit a matrix? One that is absent does. */
 LTXI_FN int ltxi_lora_ok(const ltx_log *log, int32_t step, const ltx_model *m, const ltx_lora *a, const ltx_mat *w)
 {
@@ -4499,6 +4505,7 @@ LTXI_FN int ltxi_adapter_ok(const ltx_log *log, const ltx_model *m, int32_t step
     return !(st->run & LTX_FFN) || ((l->w_gate.data == NULL || ltxi_lora_ok(log, step, m, &a->gate, &l->w_gate)) && ltxi_lora_ok(log, step, m, &a->up, &l->w_up) && ltxi_lora_ok(log, step, m, &a->down, &l->w_down));
 }
 LTXI_FN int ltxi_in_unit(float x) { return x >= 0 && x <= 1; }
+/* Everything about a plan except whether its caches have memory. */
 LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const ltx_plan *p)
 {
     int32_t i, j;
@@ -4861,8 +4868,7 @@ struct ltxi_rowwise {
     int32_t n, cols, parts;
     const ltx_mat *norm;  /* what some functions need   */
     const ltx_mat *bias;
-    const float *from;    /* [R][ld], by slot           */
-    float *to;            /* [n][ld]                    */
+    const float *from, *weight; /* [R][ld], [R], by slot */
     const ltx_layer *l;
     float scale;
     int32_t full;
@@ -4888,23 +4894,23 @@ LTXI_FN void ltxi_row_by_row(ltxi_rowwise *w, ltxi_row_fn *fn)
     ltxi_parallel(&w->s->m.pool, ltxi_rowwise_task, w, w->parts);
 }
 
-/* A norm of the model's kind; w absent: a copy. */
+/* A norm of the model's kind; w NULL or absent: a copy; bias NULL or absent: none. */
 LTXI_FN void ltxi_norm(const ltx_session *s, const float *x, const ltx_mat *w, const ltx_mat *bias, float *y)
 {
-    if (w->data == NULL) memmove(y, x, (size_t)s->model.dim * 4);
+    if (w == NULL || w->data == NULL) memmove(y, x, (size_t)s->model.dim * 4);
     else if (s->model.norm == LTX_NORM_RMS) ltxi_rmsnorm(s->m.k, x, w->data, s->model.dim, s->model.norm_eps, y);
-    else ltxi_layernorm(s->m.k, x, w->data, bias->data, s->model.dim, s->model.norm_eps, y);
+    else ltxi_layernorm(s->m.k, x, w->data, bias == NULL ? NULL : bias->data, s->model.dim, s->model.norm_eps, y);
 }
 LTXI_FN void ltxi_norm_row(const ltxi_rowwise *w, int32_t i)
 {
-    float *to = w->to + (size_t)i * (size_t)w->s->ld;
-    ltxi_norm(w->s, w->from + (size_t)w->s->rows[w->idx[i]].slot * (size_t)w->s->ld, w->norm, w->bias, to);
+    ltx_session *s = w->s;
+    ltxi_norm(s, w->from + (size_t)s->rows[w->idx[i]].slot * (size_t)s->ld, w->norm, w->bias, s->xn + (size_t)i * (size_t)s->ld);
 }
 /* Normed vectors of rows idx[0..n), out of `from` [R][ld], into xn. */
 LTXI_FN void ltxi_norm_rows(ltx_session *s, const float *from, const ltx_mat *norm, const ltx_mat *bias, const int32_t *idx, int32_t n)
 {
     ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, s->model.dim);
-    w.norm = norm; w.bias = bias; w.from = from; w.to = s->xn;
+    w.norm = norm; w.bias = bias; w.from = from;
     ltxi_row_by_row(&w, ltxi_norm_row);
 }
 /* 1 / (1 + exp(-(row of w . x + bias))): what routers and probes say. Uses s->y. */
@@ -4928,7 +4934,7 @@ LTXI_FN void ltxi_branch_row(const ltxi_rowwise *w, int32_t i)
 {
     const ltxi_row *r = &w->s->rows[w->idx[i]];
     float *x = ltxi_hidden(w->s, r);
-    w->s->m.k->axpy(x, w->s->y + (size_t)i * (size_t)w->s->ld, w->full ? w->scale * w->s->weight[r->slot] : w->scale, w->s->model.dim);
+    w->s->m.k->axpy(x, w->s->y + (size_t)i * (size_t)w->s->ld, w->weight != NULL ? w->scale * w->weight[r->slot] : w->scale, w->s->model.dim);
     if (w->s->model.norm_after) ltxi_norm(w->s, x, w->norm, w->bias, x);
 }
 /* hidden += scale y; then its norm, if norms come after branches */
@@ -4936,11 +4942,12 @@ LTXI_FN void ltxi_add_branch(ltx_session *s, const ltx_step *st, const int32_t *
 {
     ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, s->model.dim);
     w.scale = scale == 0 ? 1.0f : scale;
-    w.full = st->run & LTX_WEIGH;
+    w.weight = st->run & LTX_WEIGH ? s->weight : NULL;
     w.norm = norm; w.bias = bias;
     ltxi_row_by_row(&w, ltxi_branch_row);
 }
 
+LTXI_FN const ltx_adapter *ltxi_adapter_of(const ltx_session *s, const ltx_step *st) { return st->adapter > 0 ? &s->model.adapters[st->adapter - 1] : NULL; }
 /* y += scale B (A x) for n rows; t: room for A x. */
 LTXI_FN void ltxi_adapt(ltx_session *s, const ltx_adapter *ad, const ltx_lora *a, const float *x, int32_t n, float *y, int32_t ld, float *t)
 {
@@ -5014,13 +5021,12 @@ LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t n)
 }
 LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t full, int32_t n)
 {
-    static const ltx_mat none = { NULL, 0, 0, 0 };
     const ltx_layer *l = &s->model.layers[st->layer];
-    const ltx_adapter *ad = st->adapter > 0 ? &s->model.adapters[st->adapter - 1] : NULL;
+    const ltx_adapter *ad = ltxi_adapter_of(s, st);
     ltxi_cache *c = &s->caches[s->storage[ltxi_cache_of(st)]];
     ltxi_job jobs[3], out = ltxi_job_of(&l->wo, &l->bo, s->y, s->ld);
     ltxi_rowwise w;
-    ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? &none : &l->attn_norm, &l->attn_norm_bias, idx, n);
+    ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? NULL : &l->attn_norm, &l->attn_norm_bias, idx, n);
     jobs[0] = ltxi_job_of(&l->wk, &l->bk, s->k, s->kv_ld);
     jobs[1] = ltxi_job_of(&l->wv, &l->bv, s->v, s->kv_ld);
     jobs[2] = ltxi_job_of(&l->wq, &l->bq, s->q, s->q_ld);
@@ -5057,12 +5063,11 @@ LTXI_FN void ltxi_act_row(const ltxi_rowwise *w, int32_t i) /* up = act(gate) .*
 }
 LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
 {
-    static const ltx_mat none = { NULL, 0, 0, 0 };
     const ltx_layer *l = &s->model.layers[st->layer];
-    const ltx_adapter *ad = st->adapter > 0 ? &s->model.adapters[st->adapter - 1] : NULL;
+    const ltx_adapter *ad = ltxi_adapter_of(s, st);
     ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, l->w_up.rows);
     ltxi_job jobs[2], out = ltxi_job_of(&l->w_down, &l->b_down, s->y, s->ld);
-    ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? &none : &l->ffn_norm, &l->ffn_norm_bias, idx, n);
+    ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? NULL : &l->ffn_norm, &l->ffn_norm_bias, idx, n);
     jobs[0] = ltxi_job_of(&l->w_up, &l->b_up, s->up, s->ld);
     jobs[1] = ltxi_job_of(&l->w_gate, &l->b_gate, s->att, s->ld);
     ltxi_project(s, s->xn, n, jobs, l->w_gate.data != NULL ? 2 : 1);
@@ -5216,11 +5221,10 @@ LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const in
 /* Does the layer's router let this row run the step? */
 LTXI_FN int ltxi_routed(ltx_session *s, const ltx_step *st, const ltxi_row *r)
 {
-    static const ltx_mat none = { NULL, 0, 0, 0 };
     const ltx_layer *l = &s->model.layers[st->layer];
     const float *x = ltxi_input(s, st) + (size_t)r->slot * (size_t)s->ld;
     if (st->route == 0 && !(st->run & LTX_WEIGH)) return 1;
-    if (l->router_norm.data != NULL) { ltxi_norm(s, x, &l->router_norm, &none, s->xn); x = s->xn; }
+    if (l->router_norm.data != NULL) { ltxi_norm(s, x, &l->router_norm, NULL, s->xn); x = s->xn; }
     s->weight[r->slot] = ltxi_logistic(s, &l->router, &l->router_bias, 0, x);
     if (s->weight[r->slot] > st->route || st->route == 0 || (st->run & LTX_PROMPT && r->wanted)) return 1;
     s->stats.skipped++;
@@ -5568,27 +5572,31 @@ LTXI_FN int32_t ltxi_past(const ltx_session *s, int32_t token, int32_t position)
     if (position == s->position) return token;
     return position < 0 || position < s->position - s->past_size ? -1 : s->past[position % s->past_size];
 }
+/* The longest match of the last tokens earlier in the text, of the latest of several; its length, 0 = none, and where it ends. */
+LTXI_FN int32_t ltxi_match(const ltx_session *s, int32_t token, int32_t *end)
+{
+    int32_t at, n, longest = 0, first = ltxi_max(0, s->position - s->past_size);
+    for (at = s->position - 1; at >= first && longest < s->desc.draft.lookup; at--) {
+        for (n = 0; n < s->desc.draft.lookup && at - n >= first && ltxi_past(s, token, at - n) == ltxi_past(s, token, s->position - n); n++) { }
+        if (n > longest) { longest = n; *end = at; }
+    }
+    return longest;
+}
 /* Draft what followed the last time that the text went like this; how many. */
 LTXI_FN int32_t ltxi_look_up(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
 {
-    int32_t n, at, k, drafted, first = ltxi_max(0, s->position - s->past_size);
-    float chance, gain = 1.0f;
-    for (n = s->desc.draft.lookup; n > 0; n--) for (at = s->position - 1; at - n + 1 >= first; at--) {
-        for (k = 0; k < n && ltxi_past(s, token, at - k) == ltxi_past(s, token, s->position - k); k++) { }
-        if (k < n) continue;
-        chance = s->hits[LTXI_BINS + n - 1] / s->tries[LTXI_BINS + n - 1];
-        for (k = 0; k < most && at + 1 + k <= s->position; k++) {
-            drafted = ltxi_past(s, token, at + 1 + k);
-            gain *= chance; /* a wrong one in front makes the others worthless */
-            if (drafted < 0 || gain * s->round_cost / s->round_tokens < s->desc.draft.row_cost) return k;
-            round->token[k] = drafted;
-            round->bin[k] = (uint8_t)(LTXI_BINS + n - 1);
-            round->exit[k] = 0;
-            round->spent += s->desc.draft.row_cost;
-        }
-        return k;
+    int32_t end = 0, n = ltxi_match(s, token, &end), bin = LTXI_BINS + n - 1, k, drafted;
+    float gain = 1.0f;
+    for (k = 0; n > 0 && k < most && end + 1 + k <= s->position; k++) {
+        drafted = ltxi_past(s, token, end + 1 + k);
+        gain *= s->hits[bin] / s->tries[bin]; /* a wrong one in front makes the others worthless */
+        if (drafted < 0 || gain * s->round_cost / s->round_tokens < s->desc.draft.row_cost) break;
+        round->token[k] = drafted;
+        round->bin[k] = (uint8_t)bin;
+        round->exit[k] = 0;
+        round->spent += s->desc.draft.row_cost;
     }
-    return 0;
+    return k;
 }
 /* Rows for the known token and for those that were looked up, all from the first step on. */
 LTXI_FN ltx_result ltxi_looked_up_rows(ltx_session *s, ltxi_draft_round *round, int32_t token)
