@@ -36,13 +36,13 @@ build:
 	@mkdir -p $@
 build/test_%: tests/test_%.c tests/*.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) -I. $< -o $@ -lm -pthread
-build/ltx-%: tools/ltx-%.c tools/*.h bench/report.h examples/common.h ltx.h | build
+build/ltx-%: tools/ltx-%.c tools/*.h bench/*.h examples/*.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
-build/depth: bench/depth.c bench/compiler.h ltx.h | build
+build/depth: bench/depth.c bench/*.h examples/median.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) -DLTX_BENCH_FLAGS='"$(CFLAGS)"' $< -o $@ -lm
 build/synth: bench/synth.c bench/synth.h examples/common.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
-build/bench: bench/bench.c bench/*.h examples/common.h ltx.h | build
+build/bench: bench/bench.c bench/*.h examples/*.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) -DLTX_BENCH_FLAGS='"$(CFLAGS)"' $< -o $@ -lm -pthread
 build/%: examples/%.c examples/*.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm

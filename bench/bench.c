@@ -409,11 +409,10 @@ static void run_tests(test *t, int n, const char *what)
     others = cores_of_others();
     if (others > 0.1) fprintf(stderr, "%s: other programs used %.1f cores meanwhile\n", what, others);
     for (i = 0; i < n; i++) {
-        qsort(t[i].seconds, (size_t)t[i].rounds, sizeof *t[i].seconds, machine_by_value);
+        qsort(t[i].seconds, (size_t)t[i].rounds, sizeof *t[i].seconds, by_value);
         session_close(&t[i].mems);
     }
 }
-static double sorted_median(const double *x, int n) { return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2; }
 static double test_median(const test *t) { return sorted_median(t->seconds, t->rounds); }
 
 /* Multiplications and additions in the matrix products of a pass, from what was counted. Layers are alike here. */
@@ -602,10 +601,10 @@ static void section_open(const bench_model *models, int n_models)
         snprintf(r->text[FORMAT], REPORT_TEXT, "%s", models[i].format);
         r->v[THREADS] = 1;
         for (k = 0; k < 3; k++) {
-            qsort(s[i].part[k], (size_t)n, sizeof(double), machine_by_value);
+            qsort(s[i].part[k], (size_t)n, sizeof(double), by_value);
             r->v[OPEN_MS + k] = 1e3 * sorted_median(s[i].part[k], n);
         }
-        qsort(s[i].all, (size_t)n, sizeof(double), machine_by_value);
+        qsort(s[i].all, (size_t)n, sizeof(double), by_value);
         r->v[MS] = 1e3 * sorted_median(s[i].all, n); r->v[MS_MIN] = 1e3 * s[i].all[0]; r->v[MS_MAX] = 1e3 * s[i].all[n - 1];
     }
     report_table(&results, T_OPEN, models[0].shape);

@@ -23,7 +23,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROWS = 64, WAIT_ROWS = 16, DRAFTS = 8, ROUNDS = 7, MAX_SETTINGS = 96, PROMPT = 32 };
+#include "../examples/median.h"
+#include "text.h"
+
+enum { ROWS = 64, WAIT_ROWS = 16, ROUNDS = 7, MAX_SETTINGS = 96, PROMPT = 32 };
 
 static struct options {
     const char *models[16], *text, *csv, *svg;
@@ -111,12 +114,6 @@ static void progress(const char *what, int done, int all)
     fprintf(stderr, "\r%-40s %3d / %d ", what, done, all);
     if (done >= all) fputc('\n', stderr);
 }
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-static double median(double *x, int n) { qsort(x, (size_t)n, sizeof *x, by_value); return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2; }
 
 /* ==== >>records ========================================================================================================
    A record has a cell for every column, most of them empty; a table is a choice of columns. */
@@ -283,9 +280,6 @@ static void load_model(bench *b, const char *path)
 static void add_story(bench *b, const char *text, size_t len, ltx_mem work)
 {
     int32_t n;
-    while (len > 0 && strchr(" \t\r\n", text[0]) != NULL) { text++; len--; }
-    while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL) len--;
-    if (len == 0) return;
     check(ltx_encode(b->vocab, text, len, LTX_BOS, work, b->tokens + b->n_tokens, (int32_t)len + 8, &n), "tokenizer");
     b->starts[b->n_starts++] = b->n_tokens;
     b->n_tokens += n;
@@ -293,18 +287,15 @@ static void add_story(bench *b, const char *text, size_t len, ltx_mem work)
 static void load_text(bench *b, const char *path)
 {
     ltx_blob file = read_file(path);
-    const char *text = (const char *)file.ptr, *end = text + file.size, *at, *stop;
+    const char *at = (const char *)file.ptr, *end = at + file.size, *story;
+    size_t len;
     ltx_need need;
     ltx_mem work;
     check(ltx_encode_need(file.size, &need), "text");
     work = lend(need);
     b->tokens = (int32_t *)take(file.size * 5 + 16, sizeof *b->tokens); /* a story has a byte, two line ends, BOS and a blank at least */
     b->starts = (int32_t *)take(file.size + 1, sizeof *b->starts);
-    for (at = text; at < end; at = stop + 2) {
-        stop = strstr(at, "\n\n");
-        if (stop == NULL) stop = end;
-        add_story(b, at, (size_t)(stop - at), work);
-    }
+    while ((len = next_document(&at, end, 0, &story)) > 0) add_story(b, story, len, work);
     if (b->n_tokens <= opt.ctx) die("%s: %d tokens, a window needs %d", path, b->n_tokens, opt.ctx + 1);
     b->bytes_per_token = (double)file.size / b->n_tokens;
     b->windows = (b->n_tokens - 1) / opt.ctx;
@@ -371,31 +362,6 @@ static void describe(const bench *b, const setting *x, record *r)
 
 /* ==== >>losses ========================================================================================================= */
 
-/* What the logits after one layer say about the next token. */
-typedef struct sight { double loss; float prob, margin, entropy, cosine; int32_t top; } sight;
-
-static sight look(const float *x, int n, int target)
-{
-    sight r;
-    double sum = 0, weighted = 0, best = -HUGE_VAL, second = -HUGE_VAL, e;
-    int i;
-    r.top = 0; r.cosine = 0;
-    for (i = 0; i < n; i++) {
-        double v = (double)x[i];
-        if (v > best) { second = best; best = v; r.top = i; }
-        else if (v > second) second = v;
-    }
-    for (i = 0; i < n; i++) {
-        e = exp((double)x[i] - best);
-        sum += e;
-        weighted += e * ((double)x[i] - best);
-    }
-    r.loss = log(sum) + best - (double)x[target];
-    r.prob = (float)(1 / sum);
-    r.margin = (float)((1 - exp(second - best)) / sum);
-    r.entropy = (float)(log(sum) - weighted / sum);
-    return r;
-}
 static sight *sight_at(const bench *b, int token, int layer) { return &b->sights[(size_t)token * (size_t)b->layers + (size_t)layer]; }
 
 static int32_t look_at_gate(void *user, const ltx_view *v)
@@ -716,10 +682,10 @@ static int to_write(void)
 static void generate(bench *b, ltx_session *s, setting *x, int round, timing *t, stamp *spent)
 {
     const int32_t *prompt = b->tokens + b->starts[round < 0 ? 0 : round % b->n_starts];
-    int32_t tokens = to_write(), token, count, n, i;
+    int32_t tokens = to_write(), token;
+    int differs;
     ltx_sampler greedy;
     ltx_draft draft;
-    ltx_token out[DRAFTS + 1];
     const float *logits;
     stamp begin;
     memset(&greedy, 0, sizeof greedy);
@@ -732,14 +698,8 @@ static void generate(bench *b, ltx_session *s, setting *x, int round, timing *t,
     check(ltx_eval(s, prompt, PROMPT, &logits), "eval");
     check(ltx_sample(s, &greedy, logits, &token), "sample");
     begin = now();
-    for (n = 0; n < tokens; n += count) {
-        check(ltx_decode(s, &greedy, token, out, tokens - n < DRAFTS + 1 ? tokens - n : DRAFTS + 1, &count), "decode");
-        token = out[count - 1].id;
-        for (i = 0; i < count; i++) {
-            if (x->exit > 0 && written[n + i] != out[i].id) die("draft after layer %d, length %d: text differs at token %d", x->exit, x->length, n + i);
-            written[n + i] = out[i].id;
-        }
-    }
+    check(write_on(s, token, written, tokens, x->exit > 0, &differs), "decode");
+    if (differs >= 0) die("draft after layer %d, length %d: text differs at token %d", x->exit, x->length, differs);
     add_time(spent, begin, tokens);
     if (round >= 0) add_stats(s, &t->stats);
 }
@@ -762,7 +722,7 @@ static void drafts(bench *b)
     static timing t[MAX_SETTINGS];
     int n = draft_settings(b, x), i, k;
     if (to_write() < 1 || b->starts[b->n_starts < ROUNDS ? b->n_starts - 1 : ROUNDS - 1] + PROMPT > b->n_tokens) return;
-    interleave(b, open_session(b, WAIT_ROWS, 1, DRAFTS), x, n, generate, t, "time of drafts");
+    interleave(b, open_session(b, WAIT_ROWS, 1, DRAFT_MOST), x, n, generate, t, "time of drafts");
     for (i = 0; i < n; i++) {
         const ltx_stats *made = &t[i].stats;
         record *r = add_record(T_DRAFTS, b->name);

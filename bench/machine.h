@@ -9,6 +9,8 @@
 #ifndef LTX_MACHINE_H
 #define LTX_MACHINE_H
 
+#include "../examples/median.h"
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #define MACHINE_X86
 #include <cpuid.h>
@@ -212,11 +214,6 @@ static inline void machine_task(void *arg, int32_t index)
     if (j->run != NULL) j->run(j->rounds);
     else machine_sink += j->read(j->buffer + (size_t)index * j->part, j->part);
 }
-static inline int machine_by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 /* Median of the times of several passes, seconds. */
 static inline double machine_time(pool *workers, int32_t threads, machine_job *job)
 {
@@ -227,7 +224,7 @@ static inline double machine_time(pool *workers, int32_t threads, machine_job *j
         pool_run(workers, machine_task, job, threads);
         if (i >= 0) t[i] = seconds_now() - begin;
     }
-    qsort(t, MACHINE_PASSES, sizeof *t, machine_by_value);
+    qsort(t, MACHINE_PASSES, sizeof *t, by_value);
     return t[MACHINE_PASSES / 2];
 }
 /* Bytes a second, from a buffer that no cache holds. */

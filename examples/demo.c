@@ -11,6 +11,7 @@
 #define LTX_IMPLEMENTATION
 #include "../ltx.h"
 #include "common.h"
+#include "median.h"
 #include "page.h"
 
 #include <stdbool.h>
@@ -167,26 +168,13 @@ static void play_round(stage *g, int round)
 static void measure(stage *g, int n_stages)
 {
     const bool progress = isatty(fileno(stderr));
-    int round, i;
+    int round, i, mode;
     for (round = 0; round < ROUNDS; round++) {
         if (progress) fprintf(stderr, "\rmeasuring, round %d of %d ", round + 1, ROUNDS);
         for (i = 0; i < n_stages; i++) play_round(&g[i], round);
     }
+    for (i = 0; i < n_stages; i++) for (mode = 0; mode < N_MODES; mode++) qsort(g[i].trials[mode].seconds, ROUNDS, sizeof(double), by_value);
     if (progress) fputs("\r\033[K", stderr);
-}
-
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *values)
-{
-    double sorted[ROUNDS];
-    memcpy(sorted, values, sizeof sorted);
-    qsort(sorted, ROUNDS, sizeof *sorted, by_size);
-    return sorted[ROUNDS / 2];
 }
 
 /* ---- showing ------------------------------------------------------------------------------------------- */
@@ -253,7 +241,7 @@ static void show_stage(const stage *g)
 static void show_row(const stage *g, int mode)
 {
     const trial *full = &g->trials[FULL], *t = &g->trials[mode];
-    const double n = t->decoded, rate = n / median(t->seconds), full_rate = full->decoded / median(full->seconds);
+    const double n = t->decoded, rate = n / sorted_median(t->seconds, ROUNDS), full_rate = full->decoded / sorted_median(full->seconds, ROUNDS);
     char differs[32];
     page_print(&paper, INK_TEXT, "  %-13s", mode_name[mode]);
     page_print(&paper, INK_BOLD, "%10.0f", rate);

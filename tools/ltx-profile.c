@@ -21,9 +21,12 @@
 
 #include <math.h>
 
+#include "../examples/median.h"
+#include "../bench/text.h"
+
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
-enum { ROWS = 64, DRAFT_MOST = 8, PROMPT = 32, MAX_RULES = 8, MAX_THRESHOLDS = 12 };
+enum { ROWS = 64, PROMPT = 32, MAX_RULES = 8, MAX_THRESHOLDS = 12 };
 enum { CALIBRATE = 1, CHECK = 2, ALL = 3 }; /* parts of the text: even windows, odd windows */
 
 /* ==== >>options ========================================================================================================
@@ -181,9 +184,9 @@ static report results = { columns, tables, N_COLUMNS, N_TEXTS, N_TABLES, MODEL, 
 
 /* ==== >>text =========================================================================================================== */
 
-typedef struct sight { double loss; float entropy; int32_t top, draft; } sight; /* draft: best token of the shortlist */
 typedef struct branch { double cosine, norm, alone, us; long rows; } branch; /* alone: loss % when left out; us of one row */
 typedef struct plan_mask { uint8_t run[LTX_MAX_LAYERS]; } plan_mask; /* branches of each layer that run */
+typedef struct tried { plan_mask mask; double calibrated, checked; } tried; /* a plan and its changes of loss */
 
 typedef struct profile {
     text_model  m;
@@ -208,17 +211,6 @@ typedef struct profile {
 } profile;
 
 static record *add(const profile *p, int t) { return report_add(&results, t, p->name); }
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-static double median(double *x, int n)
-{
-    qsort(x, (size_t)n, sizeof *x, compare);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 static void load_model(profile *p)
 {
     const char *slash = strrchr(opt.model, '/');
@@ -233,16 +225,13 @@ static void load_model(profile *p)
     p->window = opt.window > 0 ? opt.window : (p->m.model.ctx > 0 ? p->m.model.ctx : 512) / 2;
     if (p->m.model.ctx > 0 && p->window > p->m.model.ctx) die(EXIT_USAGE, "--window %d: the model was trained for %d tokens", p->window, (int)p->m.model.ctx);
 }
-static int add_document(profile *p, const char *text, size_t len, int room)
+static void add_document(profile *p, const char *text, size_t len, int room)
 {
     const uint32_t flags = ltx_vocab_bos(p->m.vocab) >= 0 ? LTX_BOS : 0;
     const int32_t cap = (int32_t)len + 8;
     int32_t n = 0, *ids;
     ltx_need need;
     ltx_mem work;
-    while (len > 0 && strchr(" \t\r\n", text[0]) != NULL) { text++; len--; }
-    while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL) len--;
-    if (len == 0) return 0;
     check(ltx_encode_need(len, &need), "text");
     work = lend(need);
     ids = (int32_t *)alloc((size_t)cap * sizeof *ids);
@@ -252,7 +241,6 @@ static int add_document(profile *p, const char *text, size_t len, int room)
     p->n_tokens += n;
     free(ids);
     give_back(work);
-    return n;
 }
 static double count_bytes(const profile *p, int n) /* of the tokens to foretell */
 {
@@ -268,8 +256,9 @@ static double count_bytes(const profile *p, int n) /* of the tokens to foretell 
 static void load_text(profile *p)
 {
     FILE *f = fopen(opt.text, "rb");
-    const char *at, *end, *stop;
+    const char *at, *end, *document;
     ltx_mem file;
+    size_t len;
     int want;
     if (f == NULL) die(EXIT_FAILED, "cannot open %s: %s", opt.text, strerror(errno));
     file = read_all(f, opt.text);
@@ -277,12 +266,9 @@ static void load_text(profile *p)
     want = (opt.tokens + p->window - 1) / p->window * p->window + 1;
     p->tokens = (int32_t *)alloc((size_t)want * sizeof *p->tokens);
     if (file.size > (size_t)want * 64) file.size = (size_t)want * 64; /* no tokenizer needs more */
-    end = (const char *)file.ptr + file.size;
-    for (at = (const char *)file.ptr; at < end && p->n_tokens < want; at = stop + 2) {
-        for (stop = at; stop < end && (opt.whole || stop + 1 >= end || stop[0] != '\n' || stop[1] != '\n'); stop++) continue;
-        add_document(p, at, (size_t)(stop - at), want - p->n_tokens);
-        if (stop + 2 >= end) break;
-    }
+    at = (const char *)file.ptr;
+    end = at + file.size;
+    while (p->n_tokens < want && (len = next_document(&at, end, opt.whole, &document)) > 0) add_document(p, document, len, want - p->n_tokens);
     free(file.ptr);
     p->windows = (p->n_tokens - 1) / p->window;
     if (p->windows < 2) die(EXIT_FAILED, "%s gives %d tokens: two windows of %d and one token more are the least (--window)", opt.text, p->n_tokens, p->window);
@@ -291,22 +277,6 @@ static void load_text(profile *p)
 
 /* ==== >>runs =========================================================================================================== */
 
-static sight look(const float *x, int n, int target)
-{
-    double sum = 0, weighted = 0, best = -HUGE_VAL;
-    sight r = { 0, 0, 0, 0 };
-    int i;
-    for (i = 0; i < n; i++) if ((double)x[i] > best) { best = (double)x[i]; r.top = i; }
-    for (i = 0; i < n; i++) {
-        const double e = exp((double)x[i] - best);
-        sum += e;
-        weighted += e * ((double)x[i] - best);
-    }
-    r.loss = log(sum) + best - (double)x[target];
-    r.entropy = (float)(log(sum) - weighted / sum);
-    r.draft = r.top;
-    return r;
-}
 static int in_part(int window, int part) { return window % 2 == 0 ? part & CALIBRATE : part & CHECK; }
 static int check_window(const profile *p, int i) { return 1 + 2 * (i % (p->windows / 2)); }
 static double part_mean(const profile *p, const double *x, int part)
@@ -425,7 +395,7 @@ static int32_t lens_gate(void *user, const ltx_view *v)
     const int token = p->base + v->position;
     sight *s = sight_at(p, token, v->layer);
     *s = look(v->logits, v->vocab, p->tokens[token + 1]);
-    if (p->m.model.n_draft_ids > 0) s->draft = best_listed(&p->m.model, v->logits);
+    if (p->m.model.n_draft_ids > 0) s->draft = best_listed(&p->m.model, v->logits); /* of the shortlist */
     return LTX_GO;
 }
 static void lens_last(profile *p, int token, const float *logits, int32_t depth, void *user)
@@ -693,23 +663,30 @@ static void name_plan(const profile *p, const plan_mask *x, char *out, size_t si
         if (list[0] != 0 && n < size) n += (size_t)snprintf(out + n, size - n, "%s%s %s", n > 0 ? " " : "", sorts[k].option, list);
     }
 }
-static record *plan_row(profile *p, int t, const char *what, const plan_mask *x)
+static tried try_plan(profile *p, const plan_mask *x)
 {
-    record *r;
     double *loss = (double *)alloc((size_t)p->windows * sizeof *loss);
+    tried y;
     run_mask(p, x, ALL, p->windows, loss);
-    r = add(p, t);
-    snprintf(r->text[WHAT], REPORT_TEXT, "%s", what);
-    r->v[BRANCHES] = count_branches(p, x);
-    r->v[SPEED] = mask_speed(p, x);
-    r->v[CALIBRATED] = part_change(p, loss, CALIBRATE);
-    r->v[CHECKED] = part_change(p, loss, CHECK);
+    y.mask = *x;
+    y.calibrated = part_change(p, loss, CALIBRATE);
+    y.checked = part_change(p, loss, CHECK);
     free(loss);
+    return y;
+}
+static record *plan_row(const profile *p, int t, const char *what, const tried *x)
+{
+    record *r = add(p, t);
+    snprintf(r->text[WHAT], REPORT_TEXT, "%s", what);
+    r->v[BRANCHES] = count_branches(p, &x->mask);
+    r->v[SPEED] = mask_speed(p, &x->mask);
+    r->v[CALIBRATED] = x->calibrated;
+    r->v[CHECKED] = x->checked;
     return r;
 }
 
-/* A family of plans from slow to fast: the masks, and the first that reaches the wanted speed. */
-typedef struct family { const char *name; plan_mask *masks; int n; } family;
+/* A family of plans, from slow to fast. */
+typedef struct family { const char *name; tried *plans; int n; } family;
 
 static void greedy(profile *p, family *f)
 {
@@ -719,7 +696,7 @@ static void greedy(profile *p, family *f)
     char what[REPORT_TEXT];
     record *r;
     int done = 0, l, k, n, best_layer, best_run, runs = most * all - most * (most - 1) / 2;
-    f->masks = (plan_mask *)alloc((size_t)most * sizeof *f->masks);
+    f->plans = (tried *)alloc((size_t)most * sizeof *f->plans);
     for (n = 0; n < most; n++) {
         double best = HUGE_VAL;
         for (l = 0, best_layer = best_run = 0; l < p->layers; l++) for (k = LTX_ATTN; k <= LTX_FFN; k++) {
@@ -732,9 +709,9 @@ static void greedy(profile *p, family *f)
             progress("greedy search", ++done, runs);
         }
         x.run[best_layer] = (uint8_t)(x.run[best_layer] & ~best_run);
-        f->masks[f->n++] = x;
+        f->plans[f->n++] = try_plan(p, &x);
         snprintf(what, sizeof what, "- %s %d", best_run == LTX_ATTN ? "attn" : "ffn", best_layer);
-        r = plan_row(p, T_GREEDY, what, &x);
+        r = plan_row(p, T_GREEDY, what, &f->plans[n]);
         r->v[FOUND] = percent(best, full);
     }
 }
@@ -743,17 +720,18 @@ static void contiguous(profile *p, family *f)
 {
     const int most = p->layers / 2;
     int n, first, l;
-    f->masks = (plan_mask *)alloc((size_t)most * sizeof *f->masks);
+    f->plans = (tried *)alloc((size_t)most * sizeof *f->plans);
     for (n = 1; n <= most && n <= p->layers - 2; n++) {
+        plan_mask kept = p->full;
         double best = HUGE_VAL;
         for (first = 1; first + n < p->layers; first++) {
             plan_mask x = p->full;
             double loss;
             for (l = first; l < first + n; l++) x.run[l] = 0;
             loss = search_loss(p, &x);
-            if (loss < best) { best = loss; f->masks[n - 1] = x; }
+            if (loss < best) { best = loss; kept = x; }
         }
-        f->n = n;
+        f->plans[f->n++] = try_plan(p, &kept);
         progress("contiguous layers, every place", n, most);
     }
 }
@@ -761,11 +739,11 @@ static void even(profile *p, family *f)
 {
     const int most = p->layers / 2;
     int n, i;
-    f->masks = (plan_mask *)alloc((size_t)most * sizeof *f->masks);
+    f->plans = (tried *)alloc((size_t)most * sizeof *f->plans);
     for (n = 1; n <= most && n <= p->layers - 2; n++) {
-        f->masks[n - 1] = p->full;
-        for (i = 0; i < n; i++) f->masks[n - 1].run[1 + (2 * i + 1) * (p->layers - 2) / (2 * n)] = 0;
-        f->n = n;
+        plan_mask x = p->full;
+        for (i = 0; i < n; i++) x.run[1 + (2 * i + 1) * (p->layers - 2) / (2 * n)] = 0;
+        f->plans[f->n++] = try_plan(p, &x);
     }
 }
 static void propose_plan(profile *p, const family *f)
@@ -773,16 +751,16 @@ static void propose_plan(profile *p, const family *f)
     char options_text[1100];
     record *r;
     int i;
-    for (i = 0; i < f->n && mask_speed(p, &f->masks[i]) < opt.speed; i++) continue;
+    for (i = 0; i < f->n && mask_speed(p, &f->plans[i].mask) < opt.speed; i++) continue;
     if (i == f->n) i = f->n - 1; /* the fastest there is */
     if (i < 0) return;
-    r = plan_row(p, T_PLANS, f->name, &f->masks[i]);
-    name_plan(p, &f->masks[i], options_text, sizeof options_text);
+    r = plan_row(p, T_PLANS, f->name, &f->plans[i]);
+    name_plan(p, &f->plans[i].mask, options_text, sizeof options_text);
     snprintf(r->text[DETAIL], REPORT_TEXT, "%.*s", REPORT_TEXT - 1, options_text);
     if (strlen(options_text) >= REPORT_TEXT) memcpy(r->text[DETAIL] + REPORT_TEXT - 4, "...", 4);
     /* fast enough beats too slow, then the smaller loss on what calibrates */
     if (p->plan.speed > 0 && (p->plan.speed >= opt.speed) == (r->v[SPEED] >= opt.speed) ? r->v[CALIBRATED] >= p->plan.calibrated : p->plan.speed >= opt.speed) return;
-    p->plan.mask = f->masks[i];
+    p->plan.mask = f->plans[i].mask;
     p->plan.speed = r->v[SPEED];
     p->plan.calibrated = r->v[CALIBRATED];
     p->plan.checked = r->v[CHECKED];
@@ -790,18 +768,16 @@ static void propose_plan(profile *p, const family *f)
 static void plans(profile *p)
 {
     family f[] = { { "greedy branches", NULL, 0 }, { "contiguous layers", NULL, 0 }, { "evenly spaced layers", NULL, 0 } };
+    const tried full = try_plan(p, &p->full);
     int i, k;
     greedy(p, &f[0]);
     contiguous(p, &f[1]);
     even(p, &f[2]);
-    for (k = 0; k < COUNT(f); k++) for (i = -1; i < f[k].n; i++) {
-        plan_row(p, T_CURVES, f[k].name, i < 0 ? &p->full : &f[k].masks[i]);
-        progress("plans on all windows", k * f[0].n + i + 2, 2 * f[0].n + f[2].n + 1);
-    }
-    plan_row(p, T_PLANS, "full depth", &p->full);
+    for (k = 0; k < COUNT(f); k++) for (i = -1; i < f[k].n; i++) plan_row(p, T_CURVES, f[k].name, i < 0 ? &full : &f[k].plans[i]);
+    plan_row(p, T_PLANS, "full depth", &full);
     for (k = 0; k < COUNT(f); k++) {
         propose_plan(p, &f[k]);
-        free(f[k].masks);
+        free(f[k].plans);
     }
 }
 
@@ -1040,22 +1016,15 @@ static ltx_session *start_drafts(profile *p, const ltx_session_desc *desc, const
 static double time_draft(ltx_session *s, const candidate *c, const int32_t *prompt, int n_prompt, int tokens)
 {
     ltx_sampler sampler = { .temperature = 0 };
-    ltx_token out[DRAFT_MOST + 1];
     const float *logits;
-    int32_t token, count;
+    int32_t token;
     double begin;
-    int n, i;
+    int differs;
     check(ltx_eval(s, prompt, n_prompt, &logits), "prompt");
     check(ltx_sample(s, &sampler, logits, &token), "sample");
     begin = seconds_now();
-    for (n = 0; n < tokens; n += count) {
-        check(ltx_decode(s, &sampler, token, out, tokens - n < DRAFT_MOST + 1 ? tokens - n : DRAFT_MOST + 1, &count), "decode");
-        token = out[count - 1].id;
-        for (i = 0; i < count; i++) {
-            if (c->exit > 0 && written[n + i] != out[i].id) die(EXIT_FAILED, "draft after layer %d: the text differs from full depth's at token %d", c->exit, n + i);
-            written[n + i] = out[i].id;
-        }
-    }
+    check(write_on(s, token, written, tokens, c->exit > 0, &differs), "decode");
+    if (differs >= 0) die(EXIT_FAILED, "draft after layer %d: the text differs from full depth's at token %d", c->exit, differs);
     return seconds_now() - begin;
 }
 /* Ratios of all candidates to plain decoding, round by round; `at` is the first text of the first round. */
