@@ -51,7 +51,8 @@
    WORDS
      token      an integer 0..vocab-1
      position   index of a token in its sequence, from 0
-     row        one token in flight: a position, a hidden vector of `dim` floats, the next step it has to run
+     sequence   one text: its positions and its caches. A session has one, or several that share the reading of the weights
+     row        one token in flight: its sequence, a position, a hidden vector of `dim` floats, the next step it has to run
      layer      index 0..n_layers-1 of a block of weights: an attention branch and an ffn branch
      step       one entry of a plan: which layer, which of its branches
      plan       array of steps; full depth, dropped layers, looped layers are plans
@@ -73,6 +74,8 @@
      skip or take back per token    the same rules with ltx_policy.yes; an ffn alone: ltx_plan_split
      route per token                ltx_step.route and the layer's router (mixture of depths)
      draft and verify               ltx_session_desc.draft_max, ltx_set_draft -> ltx_decode; the text is that of full depth
+     several texts side by side     ltx_session_desc.sequences, ltx_batch.sequence, ltx_use; what stands at the same step is one batch
+     a long prompt in stages        ltx_hold (layered prefill); rows at different loops: ltx_batch.first
      decide yourself                ltx_policy.gate; look at or change hidden vectors: ltx_policy.tap
      find out what pays             tools/ltx-profile
 
@@ -408,6 +411,7 @@ typedef struct ltx_view {
     float       *hidden;   /* [dim], may be changed (by a gate only if it wants no logits: they are already read then) */
     const float *before;   /* [dim] hidden before the step; NULL in a tap                         */
     const float *logits;   /* [vocab] of an exit here, if ltx_policy.want_logits; else NULL       */
+    int32_t sequence;
 } ltx_view;
 
 enum { LTX_GO = 0, LTX_STOP = -1, LTX_UNDO = -2, LTX_LEAVE = 0x7fffffff }; /* answers; n > 0 = skip the next n steps; UNDO = go on with `before`; STOP = the call fails
@@ -492,6 +496,8 @@ typedef struct ltx_session_desc {
     ltx_draft  draft;
     ltx_pool   pool;
     ltx_log    log;
+    int32_t    sequences;  /* texts that run side by side, each with a cache of its own; 0 = 1. What stands in rows of different ones at the same step is
+                              one batch: weights are read once. See ltx_use, ltx_batch.sequence, ltx_hold */
     uint32_t   guard_tail; /* must stay 0                                                        */
 } ltx_session_desc;
 
@@ -508,8 +514,14 @@ LTX_API void ltx_session_desc_used(const ltx_session *s, ltx_session_desc *out);
 /* Another scratch block of the same need, between calls. Logits of earlier calls are gone. */
 LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch);
 
+/* The sequence, 0..sequences-1, that ltx_eval, ltx_decode, ltx_rewind, ltx_position and ltx_hold are about from now on; 0 after init. */
+LTX_API ltx_result ltx_use(ltx_session *s, int32_t sequence);
 /* Tokens in the sequence so far = position of the next token. */
 LTX_API int32_t ltx_position(const ltx_session *s);
+/* Rows of this sequence stop before step `step` of the plan and stay there, with their hidden vectors, until a later ltx_eval_batch finds this moved; 0 = they
+   run to the end. For layered prefill (arXiv 2510.08055): a long prompt goes a group of layers further each time that the other sequences
+   decode a token. ltx_set_plan wants nothing on hold. */
+LTX_API ltx_result ltx_hold(ltx_session *s, int32_t step);
 
 /* Append `count` tokens, return the logits of the last one in *logits [vocab] (may be NULL: none are computed). The pointer is
    valid until the next call on this session or on one that shares its scratch.
@@ -517,16 +529,23 @@ LTX_API int32_t ltx_position(const ltx_session *s);
    (with a window: earlier pieces of `rows` tokens may stay, see ltx_position). */
 LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count, const float **logits);
 
-/* The general form; out may be NULL. Errors as ltx_eval; both arrays are valid as long as its logits, NULL if none were asked for. */
+/* The general form; out may be NULL. Errors as ltx_eval; arrays are valid as long as its logits, NULL if none were asked for. */
 typedef struct ltx_batch {
     const int32_t *tokens; /* [count], or NULL and                                               */
     const float   *embeds; /* [count][dim] hidden vectors to start from                          */
-    int32_t        count;  /* at least 1; at most `rows` if more than one logits row is wanted   */
-    int32_t        logits; /* how many of the last rows want logits: 0..logits_rows              */
+    int32_t        count;  /* at least 1; at most `rows` if more than one logits row is wanted. 0 (and both NULL): only go on with rows that are on their way */
+    int32_t        logits; /* how many of the last rows want logits: 0..logits_rows, rows still on their way from earlier calls counted */
+    const int32_t *sequence; /* [count] of each row, NULL = all of the one in use. Rows of a sequence are in the order of the text */
+    const uint8_t *want;   /* [count] 1 = this row wants logits, instead of `logits`; NULL       */
+    int32_t        first;  /* 1: return as soon as some row has its logits; the others stay where they are and go on in the next call. With looped layers rows
+                              at different loops meet at the same weights (depth-wise batching, arXiv 2410.20672) */
 } ltx_batch;
+typedef struct ltx_ready { const float *logits; int32_t sequence, position, depth; } ltx_ready;
 typedef struct ltx_output {
-    const float   *logits; /* [batch.logits][vocab]                                              */
+    const float   *logits; /* [batch.logits][vocab] of the rows of this call; NULL also if one of them is still on its way */
     const int32_t *depth;  /* [batch.logits] steps of the plan that lay behind the row when its logits were read, skipped ones included */
+    const ltx_ready *ready; /* [n_ready] every row that got its logits in this call, those of earlier calls included, in the order of getting them */
+    int32_t        n_ready;
 } ltx_output;
 LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *batch, ltx_output *out);
 
@@ -4428,8 +4447,14 @@ LTX_API ltx_result ltx_repack(const ltx_model *model, ltx_mem mem, ltx_model *ou
 /* ==== >>session ===========================================================================================
    Owns the session: its three blocks, its defaults, the check of plans. May call: everything above.            */
 
+typedef struct ltxi_sequence {
+    int32_t position, high; /* next position; highest ever since the last reset (rewinding with a window) */
+    int32_t hold;           /* its rows stop before this step                                  */
+    int32_t begin, coming;  /* of a call: position before it; rows that it adds                */
+} ltxi_sequence;
 typedef struct ltxi_row {
-    int32_t token, position;
+    int32_t token, position, sequence;
+    int32_t turned; /* position that its angles are of, -1 = none                              */
     int32_t pc;    /* step that it has to run next                                                  */
     int32_t skip;  /* steps from here on that it does not run (their keys and values may be filled) */
     int32_t out;   /* row of the logits that it wants, -1 = none                                    */
@@ -4443,6 +4468,7 @@ typedef struct ltxi_row {
     int32_t gates;       /* how many this row has been asked at                                      */
 } ltxi_row;
 
+enum { LTXI_NO_HOLD = LTX_MAX_STEPS + 1 };
 enum { LTXI_BINS = 16, LTXI_LOOKUP = 8, LTXI_DRAFTS = 64, LTXI_EXITS = 65 }; /* levels of confidence in draft statistics; longest match; longest draft; most exits of a draft */
 
 struct ltx_session {
@@ -4452,30 +4478,33 @@ struct ltx_session {
     ltxi_kernels kernels;    /* what m.k points to */
     ltxi_kv   kv;
     ltx_stats stats;
-    int32_t position, high;  /* next position; highest ever since the last reset (rewinding with a window) */
+    int32_t now;             /* the sequence in use */
+    int32_t n_ready;
     int32_t positions;       /* how many there can be */
     int32_t has_beside;      /* is there memory for it */
     int32_t n_rows, n_caches, n_storage;
     int32_t ld, q_ld, kv_ld, angle_ld; /* floats between rows of the buffers below */
     /* state block; R = desc.rows */
-    ltxi_row *rows;          /* [n_rows <= R], positions ascend   */
+    ltxi_sequence *sequences; /* [desc.sequences] */
+    ltxi_row *rows;          /* [n_rows <= R], by sequence, then position */
     int32_t  *free_slots;    /* [R - n_rows] */
     float    *x;             /* [R][ld] hidden vectors            */
     float    *beside;        /* [R][ld] what steps with LTX_BESIDE read, if the plan of the descriptor has any */
     float    *angles;        /* [R][4][angle_ld] cos, sin at the position; cos, sin for the sinks */
     float    *freq;          /* [2][angle_ld] rope frequencies, high and low part */
     int16_t  *storage;       /* [n_caches] cache index to row of `caches`, -1 = no memory */
-    ltxi_cache *caches;      /* [n_storage] */
+    ltxi_cache *caches;      /* [desc.sequences][n_storage] */
     ltx_step *full;          /* [n_layers] the plan of all layers */
     uint8_t  *short_rows;    /* rows of the head for the model's draft_ids, copied so that they lie together */
     ltx_mat   draft_head;    /* those, or the whole head */
     float     hits[LTXI_BINS + LTXI_LOOKUP], tries[LTXI_BINS + LTXI_LOOKUP], round_cost, round_tokens; /* acceptance per confidence, then per length of a match; cost of rounds, tokens got */
-    int32_t  *past, past_size; /* [past_size] tokens by position modulo past_size, -1 = none; for lookups */
+    int32_t  *past, past_size; /* [desc.sequences][past_size] tokens by position modulo past_size, -1 = none; for lookups */
     /* scratch block */
     float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn;
     ltxi_acts acts;
     float   *weight;         /* [R] by slot: what a router said */
     int32_t *batch, *order, *entry, *map, *depths;
+    ltx_ready *ready;        /* [R] */
     size_t attn_area;
 };
 
@@ -4562,6 +4591,7 @@ LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
     if (d->kv == LTX_KV_AUTO) d->kv = LTX_KV_F16;
     if (d->threads == 0) d->threads = 1;
     if (d->act_bits == 0) d->act_bits = 8;
+    if (d->sequences == 0) d->sequences = 1;
     ltxi_draft_defaults(&d->draft, d->draft_max);
     if ((r = ltxi_range(log, "ctx", 1, d->ctx, ltxi_positions(m))) != LTX_OK || (r = ltxi_range(log, "rows", 1, d->rows, 65536)) != LTX_OK
         || (r = ltxi_range(log, "logits_rows", 1, d->logits_rows, d->rows)) != LTX_OK || (r = ltxi_range(log, "kv", LTX_KV_F32, d->kv, LTX_KV_I8)) != LTX_OK
@@ -4569,6 +4599,7 @@ LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
         || (r = ltxi_range(log, "sinks", 0, d->sinks, d->window > 0 ? LTX_MAX_TOKENS : 0)) != LTX_OK
         || (r = ltxi_range(log, "draft_max", 0, d->draft_max, ltxi_min(LTXI_DRAFTS, d->rows - 1))) != LTX_OK
         || (r = ltxi_range(log, "act_bits", 8, d->act_bits, 16)) != LTX_OK || (r = ltxi_range(log, "act_bits", 0, d->act_bits % 8, 0)) != LTX_OK
+        || (r = ltxi_range(log, "sequences", 1, d->sequences, 65536)) != LTX_OK
         || (r = ltxi_range(log, "threads", 1, d->threads, 1024)) != LTX_OK || (r = ltxi_range(log, "isa", 0, d->isa, LTX_ISA_COUNT - 1)) != LTX_OK) return r;
     return LTX_OK;
 }
@@ -4644,19 +4675,20 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     int32_t i;
     ltxi_cache none;
     ltxi_take(state, 1, sizeof *s); /* the session itself, first */
+    s->sequences = (ltxi_sequence *)ltxi_take(state, (size_t)d->sequences, sizeof *s->sequences);
     s->rows = (ltxi_row *)ltxi_take(state, r, sizeof *s->rows);
     s->free_slots = (int32_t *)ltxi_take(state, r, 4);
     s->past_size = d->draft_max > 0 ? s->kv.slots : 0;
-    s->past = (int32_t *)ltxi_take(state, (size_t)s->past_size, 4);
+    s->past = (int32_t *)ltxi_take(state, ltxi_mul((size_t)d->sequences, (size_t)s->past_size), 4);
     s->x = (float *)ltxi_take(state, x, 4);
     s->beside = (float *)ltxi_take(state, s->has_beside ? x : 0, 4);
     s->angles = (float *)ltxi_take(state, ltxi_mul(r, 4), ltxi_mul((size_t)s->angle_ld, 4));
     s->freq = (float *)ltxi_take(state, 2, (size_t)s->angle_ld * 4);
     s->storage = (int16_t *)ltxi_take(state, (size_t)s->n_caches, 2);
-    s->caches = (ltxi_cache *)ltxi_take(state, (size_t)s->n_storage, sizeof *s->caches);
+    s->caches = (ltxi_cache *)ltxi_take(state, ltxi_mul((size_t)d->sequences, (size_t)s->n_storage), sizeof *s->caches);
     s->full = (ltx_step *)ltxi_take(state, (size_t)s->model.n_layers, sizeof *s->full);
     s->short_rows = (uint8_t *)ltxi_take(state, ltx_mat_bytes(ltxi_head_of(&s->model)->type, s->model.n_draft_ids, s->model.dim), 1);
-    for (i = 0; i < s->n_storage; i++) ltxi_cache_place(cache, &s->kv, cache->base != NULL ? &s->caches[i] : &none);
+    for (i = 0; i < d->sequences * s->n_storage; i++) ltxi_cache_place(cache, &s->kv, cache->base != NULL ? &s->caches[i] : &none);
     s->xn = (float *)ltxi_take(scratch, x, 4);
     s->att = (float *)ltxi_take(scratch, x, 4);
     s->up = (float *)ltxi_take(scratch, x, 4);
@@ -4673,6 +4705,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->entry = (int32_t *)ltxi_take(scratch, r, 4);
     s->map = (int32_t *)ltxi_take(scratch, r, 4);
     s->depths = (int32_t *)ltxi_take(scratch, r, 4);
+    s->ready = (ltx_ready *)ltxi_take(scratch, r, sizeof *s->ready);
     s->weight = (float *)ltxi_take(scratch, r, 4);
     ltxi_acts_place(scratch, &s->acts, d->rows, s->ld, d->act_bits / 8);
     s->attn_area = ltxi_attention_area(&s->kv, d->rows, s->model.n_heads / s->model.n_kv_heads);
@@ -4736,7 +4769,7 @@ LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
     arena.base = (uint8_t *)scratch.ptr;
     moved = *s;
     ltxi_session_place(&moved, &state, &cache, &arena);
-    moved.rows = s->rows; moved.free_slots = s->free_slots; moved.past = s->past; moved.x = s->x; moved.beside = s->beside; moved.angles = s->angles;
+    moved.sequences = s->sequences; moved.rows = s->rows; moved.free_slots = s->free_slots; moved.past = s->past; moved.x = s->x; moved.beside = s->beside; moved.angles = s->angles;
     moved.freq = s->freq; moved.storage = s->storage; moved.caches = s->caches; moved.full = s->full; moved.short_rows = s->short_rows;
     *s = moved;
     return LTX_OK;
@@ -4758,6 +4791,8 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     for (i = 0; i < s->n_caches; i++) s->storage[i] = -1;
     for (i = 0; i < s->desc.plan.count; i++) if (s->desc.plan.steps[i].run & LTX_ATTN) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
     for (i = 0; i < s->desc.rows; i++) s->free_slots[i] = s->desc.rows - 1 - i;
+    memset(s->sequences, 0, (size_t)s->desc.sequences * sizeof *s->sequences);
+    for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = LTXI_NO_HOLD;
     s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
     for (i = 0; i < LTXI_BINS + LTXI_LOOKUP; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
         s->tries[i] = 2.0f;
@@ -4793,22 +4828,37 @@ LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_de
     return LTX_OK;
 }
 LTX_API void ltx_session_desc_used(const ltx_session *s, ltx_session_desc *out) { *out = s->desc; }
-LTX_API int32_t ltx_position(const ltx_session *s) { return s->position; }
+LTX_API ltx_result ltx_use(ltx_session *s, int32_t sequence)
+{
+    if (s == NULL || sequence < 0 || sequence >= s->desc.sequences) return LTX_E_ARG;
+    s->now = sequence;
+    return LTX_OK;
+}
+LTX_API int32_t ltx_position(const ltx_session *s) { return s->sequences[s->now].position; }
+LTX_API ltx_result ltx_hold(ltx_session *s, int32_t step)
+{
+    if (s == NULL || step < 0 || step >= s->desc.plan.count) return LTX_E_ARG;
+    s->sequences[s->now].hold = step == 0 ? LTXI_NO_HOLD : step;
+    return LTX_OK;
+}
 LTX_API void ltx_session_stats(const ltx_session *s, ltx_stats *out) { *out = s->stats; out->weight_bytes = s->m.weight_bytes; }
 LTX_API void ltx_stats_reset(ltx_session *s) { memset(&s->stats, 0, sizeof s->stats); s->m.weight_bytes = 0; }
 
 /* ==== >>engine ============================================================================================
-   Owns rows and the one loop that takes them through steps: pick the lowest step that a row has to run, run all rows that are
-   there as one batch, ask the gates, go on until nobody has to. Everything else (prefill, decoding, early exit, deferral,
-   drafting and verifying) is a way of setting rows up. May call: everything above.                              */
+   Owns rows and the one loop that takes them through steps: pick the lowest step that a row has to run, run all rows whose step is
+   like it as one batch, ask the gates, go on until nobody has to. Everything else (prefill, decoding, early exit, deferral,
+   drafting and verifying, several sequences at different depths) is a way of setting rows up. May call: everything above.   */
 
-enum { LTXI_NO_STEP = -1 };
 typedef struct ltxi_goal {
-    int32_t pause; /* rows stop before this step, still undecided, with logits read there; LTXI_NO_STEP = none */
-    int32_t ask;   /* ask the policy's rule at gates                                                          */
+    int32_t ask;   /* ask the policy's rule at gates                                   */
+    int32_t draft; /* at a hold logits are read, with the draft's head                 */
+    int32_t flush; /* only rows that wait have to run, to the end                      */
+    int32_t first; /* stop when a row has its logits                                   */
 } ltxi_goal;
 
 LTXI_FN float *ltxi_hidden(const ltx_session *s, const ltxi_row *r) { return s->x + (size_t)r->slot * (size_t)s->ld; }
+LTXI_FN const ltx_step *ltxi_step_of(const ltx_session *s, const ltxi_row *r) { return &s->desc.plan.steps[r->pc]; }
+LTXI_FN ltxi_cache *ltxi_row_cache(const ltx_session *s, const ltxi_row *r) { return &s->caches[r->sequence * s->n_storage + s->storage[ltxi_cache_of(ltxi_step_of(s, r))]]; }
 LTXI_FN const float *ltxi_input(const ltx_session *s, const ltx_step *st) { return st->run & LTX_BESIDE ? s->beside : s->x; }
 LTXI_FN float *ltxi_angles(const ltx_session *s, const ltxi_row *r, int32_t sink) { return s->angles + ((size_t)r->slot * 4 + (size_t)sink * 2) * (size_t)s->angle_ld; }
 
@@ -4825,36 +4875,41 @@ LTXI_FN void ltxi_rope_angles(const ltxi_kernels *k, const float *freq, int32_t 
         sine[2 * i] = -sine[i];
     }
 }
-LTXI_FN void ltxi_turn_to(ltx_session *s, const ltxi_row *r, int32_t position)
+LTXI_FN void ltxi_turn_to(ltx_session *s, ltxi_row *r, int32_t position)
 {
     const ltx_model *m = &s->model;
+    if (r->turned == position) return;
+    r->turned = position;
     ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, position, ltxi_angles(s, r, 0));
     if (s->kv.sinks > 0) ltxi_rope_angles(s->m.k, s->freq, s->angle_ld, m->rope_dims, m->rope_pairs, ltxi_min(position, s->kv.sinks + s->kv.window - 1), ltxi_angles(s, r, 1));
 }
-LTXI_FN ltxi_row *ltxi_add_row(ltx_session *s, int32_t token, const float *embed, int32_t out)
+/* A row at the end of a sequence; its index. */
+LTXI_FN int32_t ltxi_add_row(ltx_session *s, int32_t sequence, int32_t token, const float *embed, int32_t out)
 {
-    ltxi_row *r = &s->rows[s->n_rows];
-    const ltx_model *m = &s->model;
+    int32_t at = s->n_rows, slot = s->free_slots[s->desc.rows - 1 - s->n_rows];
+    ltxi_sequence *q = &s->sequences[sequence];
+    ltxi_row *r;
+    for (; at > 0 && s->rows[at - 1].sequence > sequence; at--) s->rows[at] = s->rows[at - 1];
+    r = &s->rows[at];
     memset(r, 0, sizeof *r);
-    r->token = token; r->position = s->position; r->out = out; r->wanted = out >= 0;
-    r->slot = s->free_slots[s->desc.rows - 1 - s->n_rows];
-    if (s->past_size > 0) s->past[s->position % s->past_size] = token;
+    r->token = token; r->position = q->position; r->sequence = sequence; r->out = out; r->wanted = out >= 0; r->slot = slot; r->turned = -1;
+    if (s->past_size > 0) s->past[sequence * s->past_size + q->position % s->past_size] = token;
     s->n_rows++;
-    s->position++;
-    s->high = ltxi_max(s->high, s->position);
+    q->position++;
+    q->high = ltxi_max(q->high, q->position);
     s->stats.tokens++;
-    if (embed != NULL) memcpy(ltxi_hidden(s, r), embed, (size_t)m->dim * 4);
-    else ltxi_mat_row(&m->embed, token, ltxi_hidden(s, r));
-    ltxi_turn_to(s, r, r->position);
-    return r;
+    if (embed != NULL) memcpy(ltxi_hidden(s, r), embed, (size_t)s->model.dim * 4);
+    else ltxi_mat_row(&s->model.embed, token, ltxi_hidden(s, r));
+    return at;
 }
-/* Drop rows that are marked done (pc past the plan) or lie at or after a position; the order stays. */
-LTXI_FN void ltxi_drop_rows(ltx_session *s, int32_t position)
+/* Drop rows that are done (pc past the plan), and those of a sequence at or after a position; the order stays. */
+LTXI_FN void ltxi_drop_rows(ltx_session *s, int32_t sequence, int32_t position)
 {
     int32_t i, n = 0;
     for (i = 0; i < s->n_rows; i++) {
-        if (s->rows[i].pc < s->desc.plan.count && s->rows[i].position < position) { s->rows[n++] = s->rows[i]; continue; }
-        s->free_slots[s->desc.rows - 1 - (s->n_rows - 1 - (i - n))] = s->rows[i].slot;
+        const ltxi_row *r = &s->rows[i];
+        if (r->pc < s->desc.plan.count && (r->sequence != sequence || r->position < position)) { s->rows[n++] = *r; continue; }
+        s->free_slots[s->desc.rows - 1 - (s->n_rows - 1 - (i - n))] = r->slot;
     }
     s->n_rows = n;
 }
@@ -4948,14 +5003,21 @@ LTXI_FN void ltxi_add_branch(ltx_session *s, const ltx_step *st, const int32_t *
 }
 
 LTXI_FN const ltx_adapter *ltxi_adapter_of(const ltx_session *s, const ltx_step *st) { return st->adapter > 0 ? &s->model.adapters[st->adapter - 1] : NULL; }
-/* y += scale B (A x) for n rows; t: room for A x. */
-LTXI_FN void ltxi_adapt(ltx_session *s, const ltx_adapter *ad, const ltx_lora *a, const float *x, int32_t n, float *y, int32_t ld, float *t)
+/* y += scale B (A x) for rows idx[0..n), each with the adapter of its step; t: room for A x. `part` is where the addition stands in ltx_adapter. */
+LTXI_FN void ltxi_adapt(ltx_session *s, const int32_t *idx, int32_t n, size_t part, const float *x, float *y, int32_t ld, float *t)
 {
-    ltxi_job low = ltxi_job_of(&a->a, NULL, t, s->ld), high = ltxi_job_of(&a->b, NULL, y, ld);
-    if (a->a.data == NULL || n == 0) return;
-    high.add = ad->scale == 0 ? 1.0f : ad->scale;
-    ltxi_project(s, x, n, &low, 1);
-    ltxi_project(s, t, n, &high, 1);
+    int32_t first, end;
+    for (first = 0; first < n; first = end) {
+        const ltx_adapter *ad = ltxi_adapter_of(s, ltxi_step_of(s, &s->rows[idx[first]]));
+        for (end = first + 1; end < n && ltxi_adapter_of(s, ltxi_step_of(s, &s->rows[idx[end]])) == ad; end++) { }
+        if (ad == NULL) continue;
+        const ltx_lora *a = (const ltx_lora *)((const uint8_t *)ad + part);
+        ltxi_job low = ltxi_job_of(&a->a, NULL, t, s->ld), high = ltxi_job_of(&a->b, NULL, y + (size_t)first * (size_t)ld, ld);
+        if (a->a.data == NULL) continue;
+        high.add = ad->scale == 0 ? 1.0f : ad->scale;
+        ltxi_project(s, x + (size_t)first * (size_t)s->ld, end - first, &low, 1);
+        ltxi_project(s, t, end - first, &high, 1);
+    }
 }
 /* Per-head norm, rotation and, for queries, the scale of the scores. */
 LTXI_FN void ltxi_finish_heads(ltx_session *s, float *x, int32_t heads, const ltx_mat *norm, const float *angles, float scale)
@@ -4986,44 +5048,55 @@ LTXI_FN void ltxi_finish_row(const ltxi_rowwise *w, int32_t i)
 /* Which of idx comes next in order of position: it holds `full` rows that attend, then rows that only fill, and both ascend. */
 LTXI_FN int32_t ltxi_next_row(const int32_t *idx, int32_t full, int32_t n, int32_t *a, int32_t *b) { return *b >= n || (*a < full && idx[*a] < idx[*b]) ? (*a)++ : (*b)++; }
 /* Positions of the step: those of the tokens, or numbers of slots. */
-LTXI_FN void ltxi_number_rows(ltx_session *s, const ltx_step *st, const ltxi_cache *c, const int32_t *idx, int32_t full, int32_t n, int32_t back)
+LTXI_FN void ltxi_number_rows(ltx_session *s, const int32_t *idx, int32_t full, int32_t n)
 {
-    int32_t a = 0, b = full, i, number = c->n;
-    while (st->run & LTX_RENUMBER && (a < full || b < n)) {
-        i = ltxi_next_row(idx, full, n, &a, &b);
-        ltxi_turn_to(s, &s->rows[idx[i]], back ? s->rows[idx[i]].position : number++);
+    int32_t a = 0, b = full, number = 0;
+    const ltxi_cache *c = NULL;
+    while (a < full || b < n) {
+        ltxi_row *r = &s->rows[idx[ltxi_next_row(idx, full, n, &a, &b)]];
+        if (c != ltxi_row_cache(s, r)) { c = ltxi_row_cache(s, r); number = c->n; }
+        ltxi_turn_to(s, r, ltxi_step_of(s, r)->run & LTX_RENUMBER ? number++ : r->position);
     }
 }
 /* Append keys and values in order of position. */
-LTXI_FN void ltxi_append_rows(ltx_session *s, ltxi_cache *c, const int32_t *idx, int32_t full, int32_t n)
+LTXI_FN void ltxi_append_rows(ltx_session *s, const int32_t *idx, int32_t full, int32_t n)
 {
     int32_t a = 0, b = full, i;
     while (a < full || b < n) {
         i = ltxi_next_row(idx, full, n, &a, &b);
-        s->entry[i] = ltxi_append(s->m.k, &s->kv, c, s->rows[idx[i]].position, s->k + (size_t)i * (size_t)s->kv_ld, s->v + (size_t)i * (size_t)s->kv_ld);
+        s->entry[i] = ltxi_append(s->m.k, &s->kv, ltxi_row_cache(s, &s->rows[idx[i]]), s->rows[idx[i]].position, s->k + (size_t)i * (size_t)s->kv_ld, s->v + (size_t)i * (size_t)s->kv_ld);
     }
 }
-LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t n)
+/* Rows idx[first .. end) look at one cache. */
+LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t first, int32_t end)
 {
     ltxi_attention a;
     ltxi_seen seen;
     int32_t i, count;
-    a.m = &s->m; a.kv = &s->kv; a.c = c; a.q = s->q; a.q_sink = s->kv.sinks > 0 ? s->q_sink : NULL; a.out = s->att;
-    a.entry = s->entry; a.rows = n; a.ld = s->q_ld; a.out_ld = s->ld; a.group = s->model.n_heads / s->model.n_kv_heads; a.scratch = s->attn; a.area = s->attn_area;
-    for (i = 0; i < n && s->model.both_ways; i++) s->entry[i] = c->n - 1; /* everybody sees what the last one sees */
+    a.m = &s->m; a.kv = &s->kv; a.c = c; a.q = s->q + (size_t)first * (size_t)s->q_ld; a.q_sink = s->kv.sinks > 0 ? s->q_sink + (size_t)first * (size_t)s->q_ld : NULL;
+    a.out = s->att + (size_t)first * (size_t)s->ld; a.entry = s->entry + first; a.rows = end - first; a.ld = s->q_ld; a.out_ld = s->ld;
+    a.group = s->model.n_heads / s->model.n_kv_heads; a.scratch = s->attn; a.area = s->attn_area;
+    for (i = first; i < end && s->model.both_ways; i++) s->entry[i] = c->n - 1; /* everybody sees what the last one sees */
     ltxi_attend(&a);
-    for (i = 0; i < n; i++) {
+    for (i = first; i < end; i++) {
         seen = ltxi_sees(&s->kv, c, s->entry[i]);
         count = seen.sinks + seen.last + 1 - seen.first;
         s->stats.attended += (uint64_t)count;
-        if (i % LTXI_QROWS == LTXI_QROWS - 1 || i == n - 1) s->stats.kv_bytes += (uint64_t)count * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
+        if ((i - first) % LTXI_QROWS == LTXI_QROWS - 1 || i == end - 1) s->stats.kv_bytes += (uint64_t)count * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
+    }
+}
+LTXI_FN void ltxi_attend_all(ltx_session *s, const int32_t *idx, int32_t n)
+{
+    int32_t first, end;
+    for (first = 0; first < n; first = end) {
+        const ltxi_cache *c = ltxi_row_cache(s, &s->rows[idx[first]]);
+        for (end = first + 1; end < n && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
+        ltxi_attend_rows(s, c, first, end);
     }
 }
 LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t full, int32_t n)
 {
     const ltx_layer *l = &s->model.layers[st->layer];
-    const ltx_adapter *ad = ltxi_adapter_of(s, st);
-    ltxi_cache *c = &s->caches[s->storage[ltxi_cache_of(st)]];
     ltxi_job jobs[3], out = ltxi_job_of(&l->wo, &l->bo, s->y, s->ld);
     ltxi_rowwise w;
     ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? NULL : &l->attn_norm, &l->attn_norm_bias, idx, n);
@@ -5033,23 +5106,20 @@ LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int
     ltxi_acts_set(&s->acts, s->xn);
     ltxi_multiply(&s->m, &s->acts, n, n, jobs, full == n ? 3 : 2);
     if (full < n && full > 0) ltxi_multiply(&s->m, &s->acts, full, n, &jobs[2], 1);
-    if (ad != NULL) {
-        ltxi_adapt(s, ad, &ad->k, s->xn, n, s->k, s->kv_ld, s->y);
-        ltxi_adapt(s, ad, &ad->v, s->xn, n, s->v, s->kv_ld, s->y);
-        ltxi_adapt(s, ad, &ad->q, s->xn, full, s->q, s->q_ld, s->y);
-    }
+    ltxi_adapt(s, idx, n, offsetof(ltx_adapter, k), s->xn, s->k, s->kv_ld, s->y);
+    ltxi_adapt(s, idx, n, offsetof(ltx_adapter, v), s->xn, s->v, s->kv_ld, s->y);
+    ltxi_adapt(s, idx, full, offsetof(ltx_adapter, q), s->xn, s->q, s->q_ld, s->y);
     w = ltxi_rowwise_of(s, idx, n, s->q_ld);
     w.l = l; w.full = full;
-    ltxi_number_rows(s, st, c, idx, full, n, 0);
+    ltxi_number_rows(s, idx, full, n);
     ltxi_row_by_row(&w, ltxi_finish_row);
-    ltxi_number_rows(s, st, c, idx, full, n, 1);
-    ltxi_append_rows(s, c, idx, full, n);
+    ltxi_append_rows(s, idx, full, n);
     s->stats.fill_rows += (uint64_t)(n - full);
     if (full == 0) return;
     s->stats.attn_rows += (uint64_t)full;
-    ltxi_attend_rows(s, c, full);
+    ltxi_attend_all(s, idx, full);
     ltxi_project(s, s->att, full, &out, 1);
-    if (ad != NULL) ltxi_adapt(s, ad, &ad->o, s->att, full, s->y, s->ld, s->xn);
+    ltxi_adapt(s, idx, full, offsetof(ltx_adapter, o), s->att, s->y, s->ld, s->xn);
     ltxi_add_branch(s, st, idx, full, st->attn_scale, &l->attn_norm, &l->attn_norm_bias);
 }
 LTXI_FN void ltxi_act_row(const ltxi_rowwise *w, int32_t i) /* up = act(gate) .* up, or act(up) */
@@ -5064,21 +5134,18 @@ LTXI_FN void ltxi_act_row(const ltxi_rowwise *w, int32_t i) /* up = act(gate) .*
 LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
 {
     const ltx_layer *l = &s->model.layers[st->layer];
-    const ltx_adapter *ad = ltxi_adapter_of(s, st);
     ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, l->w_up.rows);
     ltxi_job jobs[2], out = ltxi_job_of(&l->w_down, &l->b_down, s->y, s->ld);
     ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? NULL : &l->ffn_norm, &l->ffn_norm_bias, idx, n);
     jobs[0] = ltxi_job_of(&l->w_up, &l->b_up, s->up, s->ld);
     jobs[1] = ltxi_job_of(&l->w_gate, &l->b_gate, s->att, s->ld);
     ltxi_project(s, s->xn, n, jobs, l->w_gate.data != NULL ? 2 : 1);
-    if (ad != NULL) {
-        ltxi_adapt(s, ad, &ad->up, s->xn, n, s->up, s->ld, s->y);
-        if (l->w_gate.data != NULL) ltxi_adapt(s, ad, &ad->gate, s->xn, n, s->att, s->ld, s->y);
-    }
+    ltxi_adapt(s, idx, n, offsetof(ltx_adapter, up), s->xn, s->up, s->ld, s->y);
+    if (l->w_gate.data != NULL) ltxi_adapt(s, idx, n, offsetof(ltx_adapter, gate), s->xn, s->att, s->ld, s->y);
     w.l = l;
     ltxi_row_by_row(&w, ltxi_act_row);
     ltxi_project(s, s->up, n, &out, 1);
-    if (ad != NULL) ltxi_adapt(s, ad, &ad->down, s->up, n, s->y, s->ld, s->xn);
+    ltxi_adapt(s, idx, n, offsetof(ltx_adapter, down), s->up, s->y, s->ld, s->xn);
     ltxi_add_branch(s, st, idx, n, st->ffn_scale, &l->ffn_norm, &l->ffn_norm_bias);
     s->stats.ffn_rows += (uint64_t)n;
 }
@@ -5101,9 +5168,8 @@ LTXI_FN ltx_result ltxi_head(ltx_session *s, const ltx_mat *w, const int32_t *id
     return LTX_OK;
 }
 
-
-/* Do the built-in rules say yes to this row? */
-LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, int32_t step, const float *before, const float *logits)
+/* Do the built-in rules say yes to this row, whose step has just run? */
+LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, const float *before, const float *logits)
 {
     const ltx_policy *p = &s->desc.policy;
     const float *x = ltxi_hidden(s, r);
@@ -5114,7 +5180,7 @@ LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, int32_t step, const float
     case LTX_EXIT_ALWAYS: return 1;
     case LTX_EXIT_PROBE:
         ltxi_norm(s, x, &s->model.out_norm, &s->model.out_norm_bias, s->xn);
-        return ltxi_logistic(s, &s->model.probes, &s->model.probe_bias, s->desc.plan.steps[step].layer, s->xn) >= p->threshold;
+        return ltxi_logistic(s, &s->model.probes, &s->model.probe_bias, ltxi_step_of(s, r)[-1].layer, s->xn) >= p->threshold;
     case LTX_EXIT_COSINE: case LTX_EXIT_CHANGE:
         now = s->m.k->dot(x, x, s->model.dim);
         then = s->m.k->dot(before, before, s->model.dim);
@@ -5134,18 +5200,27 @@ LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, int32_t step, const float
     if (p->rule == LTX_EXIT_ENTROPY) return sure.entropy <= p->threshold;
     return (p->rule == LTX_EXIT_MARGIN ? sure.margin : sure.prob) >= p->threshold;
 }
+/* What a callback sees of a row: the step that it has just run, -1 before the first. */
+LTXI_FN ltx_view ltxi_view_of(const ltx_session *s, const ltxi_row *r)
+{
+    ltx_view v;
+    v.step = r->pc - 1; v.layer = r->pc == 0 ? -1 : ltxi_step_of(s, r)[-1].layer; v.position = r->position; v.token = r->token;
+    v.dim = s->model.dim; v.vocab = s->model.vocab; v.hidden = ltxi_hidden(s, r); v.before = NULL; v.logits = NULL; v.sequence = r->sequence;
+    return v;
+}
 /* The answer of a gate to one row: steps to skip, LTX_LEAVE, LTX_UNDO or LTX_STOP. */
-LTXI_FN int32_t ltxi_ask(ltx_session *s, ltxi_row *r, int32_t step)
+LTXI_FN int32_t ltxi_ask(ltx_session *s, ltxi_row *r)
 {
     const ltx_policy *p = &s->desc.policy;
     const float *logits = r->out < 0 ? NULL : s->logits + (size_t)r->out * (size_t)s->model.vocab, *before = s->before + (size_t)r->slot * (size_t)s->ld;
     ltx_view view;
-    if (p->rule != LTX_EXIT_ASK) return !ltxi_says_yes(s, r, step, before, logits) ? LTX_GO : p->yes == 0 ? LTX_LEAVE : p->yes;
-    view.step = step; view.layer = s->desc.plan.steps[step].layer; view.position = r->position; view.token = r->token;
-    view.dim = s->model.dim; view.vocab = s->model.vocab; view.hidden = ltxi_hidden(s, r); view.before = before; view.logits = p->want_logits ? logits : NULL;
+    if (p->rule != LTX_EXIT_ASK) return !ltxi_says_yes(s, r, before, logits) ? LTX_GO : p->yes == 0 ? LTX_LEAVE : p->yes;
+    view = ltxi_view_of(s, r);
+    view.before = before;
+    view.logits = p->want_logits ? logits : NULL;
     return p->gate(p->user, &view);
 }
-LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n, int32_t step)
+LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n)
 {
     const ltx_policy *p = &s->desc.policy;
     ltx_result r = LTX_OK;
@@ -5153,19 +5228,25 @@ LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n, int32
     int32_t i;
     if (p->tap == NULL) return LTX_OK;
     for (i = 0; i < n; i++) {
-        const ltxi_row *row = &s->rows[idx[i]];
-        view.step = step; view.layer = step < 0 ? -1 : s->desc.plan.steps[step].layer; view.position = row->position; view.token = row->token;
-        view.dim = s->model.dim; view.vocab = s->model.vocab; view.hidden = ltxi_hidden(s, row); view.before = NULL; view.logits = NULL;
+        view = ltxi_view_of(s, &s->rows[idx[i]]);
         if (p->tap(p->user, &view) == LTX_STOP) r = LTX_E_STOPPED; /* the others of the batch are shown all the same: waiting rows go on later */
     }
     return r;
 }
 
-/* A row leaves after `step`: what becomes of its missing keys and values is the plan's choice. */
-LTXI_FN void ltxi_leave(ltx_session *s, ltxi_row *r, int32_t step)
+/* A row's logits are read, or will be before the call returns. */
+LTXI_FN void ltxi_is_ready(ltx_session *s, const ltxi_row *r)
+{
+    ltx_ready *ready = &s->ready[s->n_ready++];
+    ready->logits = s->logits + (size_t)r->out * (size_t)s->model.vocab;
+    ready->sequence = r->sequence; ready->position = r->position;
+    ready->depth = s->depths[r->out] = r->pc;
+}
+/* A row leaves after the step that it has just run: what becomes of its missing keys and values is the plan's choice. */
+LTXI_FN void ltxi_leave(ltx_session *s, ltxi_row *r)
 {
     r->decided = 1;
-    if (r->out >= 0) s->depths[r->out] = step + 1;
+    if (r->out >= 0) ltxi_is_ready(s, r);
     s->stats.exits++;
     if (s->desc.plan.fill == LTX_FILL_PROJECT) r->filling = 1;
     if (s->desc.plan.fill == LTX_FILL_NONE) r->pc = s->desc.plan.count;
@@ -5184,19 +5265,22 @@ LTXI_FN ltx_result ltxi_screen(ltx_session *s, int32_t *asked, int32_t *count)
     *count = n;
     return LTX_OK;
 }
-/* Gates after `step` for those rows of the batch that may leave here. */
-LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n, int32_t step)
+/* Gates for those rows of the batch that may leave here. */
+LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n)
 {
     int32_t *asked = s->batch + 2 * s->desc.rows, count = 0, i, answer;
     ltx_result r;
-    for (i = 0; i < n; i++) if ((s->rows[idx[i]].out >= 0 || s->desc.policy.all_rows) && !s->rows[idx[i]].decided) asked[count++] = idx[i];
+    for (i = 0; i < n; i++) {
+        const ltxi_row *row = &s->rows[idx[i]];
+        if (row->pc < s->desc.plan.count && (row->out >= 0 || s->desc.policy.all_rows) && !row->decided) asked[count++] = idx[i];
+    }
     if (s->desc.policy.screen && s->desc.policy.rule == LTX_EXIT_PROB && s->model.n_draft_ids > 0 && (r = ltxi_screen(s, asked, &count)) != LTX_OK) return r;
     if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, ltxi_head_of(&s->model), asked, count)) != LTX_OK) return r;
     for (i = 0; i < count; i++) {
         ltxi_row *row = &s->rows[asked[i]];
-        answer = ltxi_ask(s, row, step);
+        answer = ltxi_ask(s, row);
         if (answer < 0 && answer != LTX_UNDO) return LTX_E_STOPPED;
-        if (answer == LTX_LEAVE) ltxi_leave(s, row, step);
+        if (answer == LTX_LEAVE) ltxi_leave(s, row);
         else if (answer == LTX_UNDO) memcpy(ltxi_hidden(s, row), s->before + (size_t)row->slot * (size_t)s->ld, (size_t)s->model.dim * 4);
         else row->skip = answer;
         if (answer != LTX_LEAVE || row->out < 0) asked[i] = -1; /* wants no logits here */
@@ -5205,17 +5289,17 @@ LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n, int
     for (i = 0, answer = 0; i < count; i++) if (asked[i] >= 0) asked[answer++] = asked[i];
     return ltxi_head(s, ltxi_head_of(&s->model), asked, answer);
 }
-/* Rows that have come to the end of the plan, or to the pause of a draft, and still want their logits. */
-LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const int32_t *batch, int32_t n, int32_t at)
+/* Rows that have come to the end of the plan, or of a draft, and still want their logits. */
+LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const int32_t *batch, int32_t n)
 {
     int32_t *ready = s->batch + 2 * s->desc.rows, count = 0, i;
     for (i = 0; i < n; i++) {
-        ltxi_row *r = &s->rows[batch[i]];
-        if (r->pc != at || r->out < 0 || r->decided || r->held) continue;
-        s->depths[r->out] = at;
+        const ltxi_row *r = &s->rows[batch[i]];
+        if (r->out < 0 || r->decided || r->held || r->pc != (goal->draft ? s->sequences[r->sequence].hold : s->desc.plan.count)) continue;
+        if (!goal->draft) ltxi_is_ready(s, r);
         ready[count++] = batch[i];
     }
-    return ltxi_head(s, at == goal->pause ? &s->draft_head : ltxi_head_of(&s->model), ready, count);
+    return ltxi_head(s, goal->draft ? &s->draft_head : ltxi_head_of(&s->model), ready, count);
 }
 
 /* Does the layer's router let this row run the step? */
@@ -5230,67 +5314,81 @@ LTXI_FN int ltxi_routed(ltx_session *s, const ltx_step *st, const ltxi_row *r)
     s->stats.skipped++;
     return 0;
 }
-LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t pc, const int32_t *batch, int32_t n)
+/* The rows of a batch stand before steps that are alike: they differ in cache and adapter at most. */
+LTXI_FN int ltxi_alike(const ltx_step *a, const ltx_step *b)
 {
-    const ltx_step *st = &s->desc.plan.steps[pc];
-    int32_t *idx = s->batch + s->desc.rows, full = 0, fill = 0, i, gate = goal->ask && st->gate && s->desc.policy.rule != LTX_EXIT_NEVER && pc + 1 < s->desc.plan.count;
+    return a == b || (a->layer == b->layer && a->run == b->run && a->gate == b->gate && !(a->attn_scale != b->attn_scale) && !(a->ffn_scale != b->ffn_scale) && !(a->route != b->route));
+}
+LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, const int32_t *batch, int32_t n)
+{
+    const ltx_step *st = ltxi_step_of(s, &s->rows[batch[0]]), *last = s->desc.plan.steps + s->desc.plan.count - 1;
+    int32_t *idx = s->batch + s->desc.rows, full = 0, fill = 0, i, gate = goal->ask && st->gate && s->desc.policy.rule != LTX_EXIT_NEVER;
+    size_t hidden = (size_t)s->model.dim * 4;
     ltx_result r;
     for (i = 0; i < n; i++) if (s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling && ltxi_routed(s, st, &s->rows[batch[i]])) idx[full++] = batch[i];
     for (i = 0; i < n; i++) {
         ltxi_row *row = &s->rows[batch[i]];
+        const ltx_step *at = ltxi_step_of(s, row);
+        if (at < last && at[1].run & LTX_BESIDE && !(at->run & LTX_BESIDE)) memcpy(s->beside + (size_t)row->slot * (size_t)s->ld, ltxi_hidden(s, row), hidden);
         if (row->skip == 0 && !row->filling) continue;
         if (row->skip > 0) { row->skip--; s->stats.skipped++; }
         if (s->desc.plan.fill != LTX_FILL_NONE && ltxi_routed(s, st, row)) idx[full + fill++] = batch[i];
     }
-    if (pc + 1 < s->desc.plan.count && st[1].run & LTX_BESIDE && !(st->run & LTX_BESIDE))
-        for (i = 0; i < n; i++) memcpy(s->beside + (size_t)s->rows[batch[i]].slot * (size_t)s->ld, ltxi_hidden(s, &s->rows[batch[i]]), (size_t)s->model.dim * 4);
-    if (gate) for (i = 0; i < full; i++) memcpy(s->before + (size_t)s->rows[idx[i]].slot * (size_t)s->ld, ltxi_hidden(s, &s->rows[idx[i]]), (size_t)s->model.dim * 4);
+    if (gate) for (i = 0; i < full; i++) memcpy(s->before + (size_t)s->rows[idx[i]].slot * (size_t)s->ld, ltxi_hidden(s, &s->rows[idx[i]]), hidden);
     if (st->run & LTX_ATTN && full + fill > 0) ltxi_attention_branch(s, st, idx, full, full + fill);
     if (st->run & LTX_FFN && full > 0) ltxi_ffn_branch(s, st, idx, full);
-    for (i = 0; i < n; i++) s->rows[batch[i]].pc = pc + 1;
-    if ((r = ltxi_tap(s, idx, full, pc)) != LTX_OK) return r;
-    if (gate && (r = ltxi_gates(s, idx, full, pc)) != LTX_OK) return r;
-    if (pc + 1 == goal->pause || pc + 1 == s->desc.plan.count) r = ltxi_read_out(s, goal, batch, n, pc + 1);
-    return r;
+    for (i = 0; i < n; i++) s->rows[batch[i]].pc++;
+    if ((r = ltxi_tap(s, idx, full)) != LTX_OK || (gate && (r = ltxi_gates(s, idx, full)) != LTX_OK)) return r;
+    return ltxi_read_out(s, goal, batch, n);
 }
-LTXI_FN int ltxi_has_to_run(const ltxi_row *r, const ltxi_goal *goal) { return r->filling || (!r->decided && !r->held && r->pc != goal->pause); }
+LTXI_FN int ltxi_has_to_run(const ltx_session *s, const ltxi_row *r, const ltxi_goal *goal)
+{
+    return r->filling || (goal->flush ? r->decided : !r->decided && !r->held && r->pc < s->sequences[r->sequence].hold);
+}
 LTXI_FN ltx_result ltxi_run(ltx_session *s, const ltxi_goal *goal)
 {
-    ltx_result r;
-    for (;;) {
+    ltx_result r = LTX_OK;
+    while (r == LTX_OK && !(goal->first && s->n_ready > 0)) {
         int32_t pc = LTX_MAX_STEPS, n = 0, i;
-        for (i = 0; i < s->n_rows; i++) if (ltxi_has_to_run(&s->rows[i], goal) && s->rows[i].pc < pc) pc = s->rows[i].pc;
+        for (i = 0; i < s->n_rows; i++) if (ltxi_has_to_run(s, &s->rows[i], goal)) pc = ltxi_min(pc, s->rows[i].pc);
         if (pc == LTX_MAX_STEPS) return LTX_OK;
         /* rows that wait here (deferred) ride along: a later row is about to need their keys and values */
-        for (i = 0; i < s->n_rows; i++) if (s->rows[i].pc == pc) s->batch[n++] = i;
-        r = ltxi_run_step(s, goal, pc, s->batch, n);
-        ltxi_drop_rows(s, LTX_MAX_TOKENS); /* also when a callback stopped: a finished row never runs again */
-        if (r != LTX_OK) return r;
+        for (i = 0; i < s->n_rows; i++) {
+            const ltxi_row *row = &s->rows[i];
+            if (row->pc == pc ? row->decided || row->held || ltxi_has_to_run(s, row, goal)
+                              : ltxi_has_to_run(s, row, goal) && ltxi_alike(ltxi_step_of(s, row), &s->desc.plan.steps[pc])) s->batch[n++] = i;
+        }
+        r = ltxi_run_step(s, goal, s->batch, n);
+        ltxi_drop_rows(s, -1, 0); /* also when a callback stopped: a finished row never runs again */
     }
+    return r;
 }
-
-LTX_API ltx_result ltx_rewind(ltx_session *s, int32_t position)
+/* Is a row on its way: not yet at the end and without logits? */
+LTXI_FN int ltxi_in_flight(const ltx_session *s)
 {
     int32_t i;
-    if (s == NULL || position < 0 || position > s->position) return LTX_E_ARG;
-    if (s->kv.window > 0 && position > 0 && position < s->high - s->desc.rows) return LTX_E_ARG;
-    ltxi_drop_rows(s, position);
-    for (i = 0; i < s->n_storage; i++) ltxi_cache_rewind(&s->kv, &s->caches[i], position);
-    s->position = position;
-    if (position == 0) s->high = 0;
+    for (i = 0; i < s->n_rows; i++) if (!s->rows[i].decided) return 1;
+    return 0;
+}
+
+LTXI_FN ltx_result ltxi_rewind(ltx_session *s, int32_t sequence, int32_t position)
+{
+    ltxi_sequence *q = &s->sequences[sequence];
+    int32_t i;
+    if (position < 0 || position > q->position) return LTX_E_ARG;
+    if (s->kv.window > 0 && position > 0 && position < q->high - s->desc.rows) return LTX_E_ARG;
+    ltxi_drop_rows(s, sequence, position);
+    for (i = 0; i < s->n_storage; i++) ltxi_cache_rewind(&s->kv, &s->caches[sequence * s->n_storage + i], position);
+    q->position = position;
+    if (position == 0) q->high = 0;
     return LTX_OK;
 }
+LTX_API ltx_result ltx_rewind(ltx_session *s, int32_t position) { return s == NULL ? LTX_E_ARG : ltxi_rewind(s, s->now, position); }
 /* Make every waiting row run to the end. */
 LTX_API ltx_result ltx_flush(ltx_session *s)
 {
-    static const ltxi_goal goal = { LTXI_NO_STEP, 0 };
-    int32_t i;
-    ltx_result r;
-    if (s == NULL) return LTX_E_ARG;
-    for (i = 0; i < s->n_rows; i++) { s->rows[i].decided = 0; s->rows[i].out = -1; }
-    r = ltxi_run(s, &goal);
-    if (r != LTX_OK) for (i = 0; i < s->n_rows; i++) s->rows[i].decided = 1;
-    return r;
+    static const ltxi_goal goal = { 0, 0, 1, 0 };
+    return s == NULL ? LTX_E_ARG : ltxi_run(s, &goal);
 }
 
 /* ==== >>plans =============================================================================================
@@ -5373,8 +5471,10 @@ LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan)
     }
     if (ltxi_has_beside(&p) && !s->has_beside) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "step.run", LTXI_S("no memory for LTX_BESIDE: the first plan had none"), 0, LTX_BESIDE);
     if ((r = ltxi_draft_check(&s->desc.log, &s->desc.draft, p.count, s->desc.draft_max)) != LTX_OK) return r;
+    if (ltxi_in_flight(s)) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "plan", LTXI_S("rows are on hold or on their way"), 0, s->n_rows);
     if ((r = ltx_flush(s)) != LTX_OK) return r;
     s->desc.plan = p;
+    for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = LTXI_NO_HOLD;
     return LTX_OK;
 }
 LTX_API ltx_result ltx_set_policy(ltx_session *s, const ltx_policy *policy)
@@ -5399,47 +5499,79 @@ LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
    Owns the loops: prompts in pieces, one token at a time, self-speculation. May call: sampling, engine.         */
 
 LTXI_FN int32_t ltxi_limit(const ltx_session *s) { return s->kv.window > 0 ? s->positions : s->desc.ctx; } /* positions of a sequence */
-LTXI_FN ltx_result ltxi_room(const ltx_session *s, int32_t count)
+LTXI_FN ltx_result ltxi_room(const ltx_session *s, int32_t sequence, int32_t count)
 {
-    int32_t limit = ltxi_limit(s);
-    if (count <= limit - s->position) return LTX_OK;
-    return ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "position", LTXI_S("past the cache"), limit, (int64_t)s->position + count);
+    int32_t limit = ltxi_limit(s), position = s->sequences[sequence].position;
+    if (count <= limit - position) return LTX_OK;
+    return ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "position", LTXI_S("past the cache"), limit, (int64_t)position + count);
 }
-/* One piece of at most R - n_rows rows; the last `logits` of them want logits in rows 0.. */
-LTXI_FN ltx_result ltxi_eval_piece(ltx_session *s, const ltx_batch *b, int32_t at, int32_t count, int32_t logits)
+LTXI_FN int32_t ltxi_sequence_of(const ltx_session *s, const ltx_batch *b, int32_t i) { return b->sequence != NULL ? b->sequence[i] : s->now; }
+LTXI_FN int ltxi_wants(const ltx_batch *b, int32_t i) { return b->want != NULL ? b->want[i] != 0 : i >= b->count - b->logits; }
+/* Everything that a batch can be wrong in; notes where its sequences begin. */
+LTXI_FN ltx_result ltxi_batch_check(ltx_session *s, const ltx_batch *b, int32_t wanted)
 {
-    static const ltxi_goal goal = { LTXI_NO_STEP, 1 };
-    int32_t i, start = s->n_rows;
+    const ltx_log *log = &s->desc.log;
+    int32_t i, q;
     ltx_result r;
-    for (i = 0; i < count; i++)
-        ltxi_add_row(s, b->tokens != NULL ? b->tokens[at + i] : -1, b->embeds != NULL ? b->embeds + (size_t)(at + i) * (size_t)s->model.dim : NULL, i >= count - logits ? i - (count - logits) : -1);
-    for (i = 0; i < count; i++) s->batch[i] = start + i;
-    if ((r = ltxi_tap(s, s->batch, count, -1)) != LTX_OK) return r;
-    return ltxi_run(s, &goal);
+    if (b->tokens != NULL && s->model.embed.data == NULL) return ltxi_fail(log, LTX_E_ARG, -1, "tokens", LTXI_S("the model has no embed"), 0, b->count);
+    if (wanted > s->desc.logits_rows || (wanted > 1 && b->count > s->desc.rows)) return ltxi_fail(log, LTX_E_ARG, -1, "logits", LTXI_S("more than logits_rows, or than one for more rows than `rows`"), s->desc.logits_rows, wanted);
+    if (b->logits < 0 || b->logits > b->count) return LTX_E_ARG;
+    for (q = 0; q < s->desc.sequences; q++) { s->sequences[q].begin = s->sequences[q].position; s->sequences[q].coming = 0; }
+    for (i = 0; i < b->count; i++) {
+        q = ltxi_sequence_of(s, b, i);
+        if (q < 0 || q >= s->desc.sequences) return ltxi_fail(log, LTX_E_ARG, i, "sequence", LTXI_S("there is no such sequence"), s->desc.sequences - 1, q);
+        s->sequences[q].coming++;
+        if (b->tokens != NULL && (b->tokens[i] < 0 || b->tokens[i] >= s->model.vocab)) return ltxi_fail(log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, b->tokens[i]);
+        if (s->model.both_ways && (s->sequences[q].position > 0 || b->count > s->desc.rows))
+            return ltxi_fail(log, LTX_E_ARG, -1, "both_ways", LTXI_S("a sequence is one call, of at most `rows` rows, at position 0"), s->desc.rows, b->count);
+    }
+    for (q = 0; q < s->desc.sequences; q++) if ((r = ltxi_room(s, q, s->sequences[q].coming)) != LTX_OK) return r;
+    return LTX_OK;
+}
+/* Rows of one piece; their logits come in the order of the batch. */
+LTXI_FN ltx_result ltxi_add_piece(ltx_session *s, const ltx_batch *b, int32_t at, int32_t count, int32_t *out)
+{
+    int32_t i, row;
+    ltx_result r = LTX_OK;
+    for (i = at; i < at + count; i++) {
+        row = ltxi_add_row(s, ltxi_sequence_of(s, b, i), b->tokens != NULL ? b->tokens[i] : -1, b->embeds != NULL ? b->embeds + (size_t)i * (size_t)s->model.dim : NULL, ltxi_wants(b, i) ? (*out)++ : -1);
+        if (ltxi_tap(s, &row, 1) != LTX_OK) r = LTX_E_STOPPED;
+    }
+    return r;
+}
+/* All sequences back to where the call found them; where a window has lost that, to their last whole piece. */
+LTXI_FN void ltxi_take_back(ltx_session *s, const ltx_batch *b, int32_t done)
+{
+    int32_t q, i;
+    for (q = 0; q < s->desc.sequences; q++) s->sequences[q].coming = s->sequences[q].begin;
+    for (i = 0; i < done; i++) s->sequences[ltxi_sequence_of(s, b, i)].coming++;
+    for (q = 0; q < s->desc.sequences; q++) if (ltxi_rewind(s, q, s->sequences[q].begin) != LTX_OK) ltxi_rewind(s, q, s->sequences[q].coming);
 }
 LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output *out)
 {
-    int32_t at = 0, i, begin, piece;
+    int32_t at = 0, i, piece, n = 0, wanted = 0, missing;
+    ltxi_goal goal = { 1, 0, 0, 0 };
     ltx_result r;
-    if (s == NULL || b == NULL || b->count < 1 || (b->tokens == NULL) == (b->embeds == NULL)) return LTX_E_ARG;
-    if (b->tokens != NULL && s->model.embed.data == NULL) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "tokens", LTXI_S("the model has no embed"), 0, b->count);
-    if (s->model.both_ways && (s->position > 0 || b->count > s->desc.rows)) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "both_ways", LTXI_S("a sequence is one call, of at most `rows` rows, at position 0"), s->desc.rows, b->count);
-    if (b->logits < 0 || b->logits > ltxi_min(s->desc.logits_rows, b->count) || (b->logits > 1 && b->count > s->desc.rows)) return LTX_E_ARG;
-    for (i = 0; b->tokens != NULL && i < b->count; i++) if (b->tokens[i] < 0 || b->tokens[i] >= s->model.vocab)
-        return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, b->tokens[i]);
-    if ((r = ltxi_room(s, b->count)) != LTX_OK) return r;
-    begin = s->position;
-    while (at < b->count) {
+    if (s == NULL || b == NULL || b->count < 0 || (b->count > 0 ? (b->tokens == NULL) == (b->embeds == NULL) : b->tokens != NULL || b->embeds != NULL || !ltxi_in_flight(s))) return LTX_E_ARG;
+    for (i = 0; i < b->count; i++) wanted += ltxi_wants(b, i);
+    for (missing = wanted, i = 0; i < s->n_rows; i++) missing += s->rows[i].out >= 0 && !s->rows[i].decided;
+    if ((r = ltxi_batch_check(s, b, missing)) != LTX_OK) return r;
+    for (missing = wanted, i = 0; i < s->n_rows; i++) if (s->rows[i].out >= 0 && !s->rows[i].decided) s->rows[i].out = missing++; /* rows on their way make place for new ones */
+    s->n_ready = 0;
+    do {
         piece = ltxi_min(b->count - at, s->desc.rows);
         if (piece > s->desc.rows - s->n_rows && (r = ltx_flush(s)) != LTX_OK) break; /* waiting rows make room */
-        if ((r = ltxi_eval_piece(s, b, at, piece, at + piece == b->count ? b->logits : 0)) != LTX_OK) break;
+        if (piece > s->desc.rows - s->n_rows) { r = ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "rows", LTXI_S("rows on hold or on their way leave too few"), piece, s->desc.rows - s->n_rows); break; }
+        goal.first = b->first && at + piece == b->count;
+        if ((r = ltxi_add_piece(s, b, at, piece, &n)) != LTX_OK || (r = ltxi_run(s, &goal)) != LTX_OK) break;
         at += piece;
-    }
-    if (r != LTX_OK) {
-        if (ltx_rewind(s, begin) != LTX_OK) ltx_rewind(s, begin + at); /* a window has lost the beginning: keep whole pieces */
-        return r;
-    }
-    if (out != NULL) { out->logits = b->logits > 0 ? s->logits : NULL; out->depth = b->logits > 0 ? s->depths : NULL; }
+    } while (at < b->count);
+    if (r != LTX_OK) { ltxi_take_back(s, b, at); return r; }
+    if (out == NULL) return LTX_OK;
+    for (i = 0, missing = wanted; i < s->n_ready; i++) missing -= s->ready[i].logits < s->logits + (size_t)wanted * (size_t)s->model.vocab;
+    out->logits = wanted > 0 && missing == 0 ? s->logits : NULL;
+    out->depth = out->logits != NULL ? s->depths : NULL;
+    out->ready = s->ready; out->n_ready = s->n_ready;
     return LTX_OK;
 }
 LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count, const float **logits)
@@ -5447,7 +5579,8 @@ LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count
     ltx_batch b;
     ltx_output out;
     ltx_result r;
-    b.tokens = tokens; b.embeds = NULL; b.count = count; b.logits = logits != NULL;
+    memset(&b, 0, sizeof b);
+    b.tokens = tokens; b.count = count; b.logits = logits != NULL;
     r = ltx_eval_batch(s, &b, &out);
     if (r == LTX_OK && logits != NULL) *logits = out.logits;
     return r;
@@ -5470,7 +5603,8 @@ LTXI_FN ltx_result ltxi_decode_one(ltx_session *s, ltx_sampler *sampler, int32_t
     ltx_batch b;
     ltx_output o;
     ltx_result r;
-    b.tokens = &token; b.embeds = NULL; b.count = 1; b.logits = 1;
+    memset(&b, 0, sizeof b);
+    b.tokens = &token; b.count = 1; b.logits = 1;
     if ((r = ltx_eval_batch(s, &b, &o)) != LTX_OK) return r;
     out->depth = o.depth[0];
     out->drafted = 0;
@@ -5569,15 +5703,16 @@ LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, fl
 /* The token at a position, the one to be fed next included; -1 if it is forgotten or came as an embedding. */
 LTXI_FN int32_t ltxi_past(const ltx_session *s, int32_t token, int32_t position)
 {
-    if (position == s->position) return token;
-    return position < 0 || position < s->position - s->past_size ? -1 : s->past[position % s->past_size];
+    int32_t now = ltx_position(s);
+    if (position == now) return token;
+    return position < 0 || position < now - s->past_size ? -1 : s->past[s->now * s->past_size + position % s->past_size];
 }
 /* The longest match of the last tokens earlier in the text, of the latest of several; its length, 0 = none, and where it ends. */
 LTXI_FN int32_t ltxi_match(const ltx_session *s, int32_t token, int32_t *end)
 {
-    int32_t at, n, longest = 0, first = ltxi_max(0, s->position - s->past_size);
-    for (at = s->position - 1; at >= first && longest < s->desc.draft.lookup; at--) {
-        for (n = 0; n < s->desc.draft.lookup && at - n >= first && ltxi_past(s, token, at - n) == ltxi_past(s, token, s->position - n); n++) { }
+    int32_t at, n, longest = 0, now = ltx_position(s), first = ltxi_max(0, now - s->past_size);
+    for (at = now - 1; at >= first && longest < s->desc.draft.lookup; at--) {
+        for (n = 0; n < s->desc.draft.lookup && at - n >= first && ltxi_past(s, token, at - n) == ltxi_past(s, token, now - n); n++) { }
         if (n > longest) { longest = n; *end = at; }
     }
     return longest;
@@ -5587,7 +5722,7 @@ LTXI_FN int32_t ltxi_look_up(ltx_session *s, ltxi_draft_round *round, int32_t to
 {
     int32_t end = 0, n = ltxi_match(s, token, &end), bin = LTXI_BINS + n - 1, k, drafted;
     float gain = 1.0f;
-    for (k = 0; n > 0 && k < most && end + 1 + k <= s->position; k++) {
+    for (k = 0; n > 0 && k < most && end + 1 + k <= ltx_position(s); k++) {
         drafted = ltxi_past(s, token, end + 1 + k);
         gain *= s->hits[bin] / s->tries[bin]; /* a wrong one in front makes the others worthless */
         if (drafted < 0 || gain * s->round_cost / s->round_tokens < s->desc.draft.row_cost) break;
@@ -5605,9 +5740,8 @@ LTXI_FN ltx_result ltxi_looked_up_rows(ltx_session *s, ltxi_draft_round *round, 
     ltx_result r;
     for (i = 0; i <= round->n; i++) {
         float *q = s->probs + (size_t)i * (size_t)s->model.vocab;
-        row = s->n_rows;
-        ltxi_add_row(s, i == 0 ? token : round->token[i - 1], NULL, i);
-        if ((r = ltxi_tap(s, &row, 1, -1)) != LTX_OK) return r;
+        row = ltxi_add_row(s, s->now, i == 0 ? token : round->token[i - 1], NULL, i);
+        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK) return r;
         if (i == round->n || ltxi_is_greedy(round->sampler)) continue;
         memset(q, 0, (size_t)s->model.vocab * 4); /* its distribution: certain */
         q[round->token[i]] = 1.0f;
@@ -5617,19 +5751,17 @@ LTXI_FN ltx_result ltxi_looked_up_rows(ltx_session *s, ltxi_draft_round *round, 
 /* Add rows and draft until a draft is not worth it or there are enough. The last row drafts nothing. */
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
 {
-    ltxi_goal goal;
-    int32_t more, first = s->desc.draft.exit, last = s->desc.draft.last, row;
+    static const ltxi_goal shallow = { 0, 1, 0, 0 };
+    int32_t more, first = s->desc.draft.exit, last = s->desc.draft.last, row, *hold = &s->sequences[s->now].hold;
     ltx_result r;
-    goal.ask = 0;
     round->looked_up = round->n = ltxi_look_up(s, round, token, most);
     if (round->n > 0 || first == 0) return ltxi_looked_up_rows(s, round, token);
     for (more = 1, round->n = 0; more; round->n += more) {
-        row = s->n_rows;
-        ltxi_add_row(s, round->n == 0 ? token : round->token[round->n - 1], NULL, round->n);
-        if ((r = ltxi_tap(s, &row, 1, -1)) != LTX_OK) return r;
-        for (more = 0, goal.pause = first; round->n < most && !more && goal.pause <= last; goal.pause++) {
-            if ((r = ltxi_run(s, &goal)) != LTX_OK) return r;
-            more = ltxi_draft(s, round, round->n, goal.pause - first, goal.pause == last);
+        row = ltxi_add_row(s, s->now, round->n == 0 ? token : round->token[round->n - 1], NULL, round->n);
+        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK) return r;
+        for (more = 0, *hold = first; round->n < most && !more && *hold <= last; ++*hold) {
+            if ((r = ltxi_run(s, &shallow)) != LTX_OK) return r;
+            more = ltxi_draft(s, round, round->n, *hold - first, *hold == last);
         }
         s->rows[row].held = 1;
     }
@@ -5653,16 +5785,19 @@ LTXI_FN void ltxi_learn(ltx_session *s, const ltxi_draft_round *round, int32_t a
 }
 LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count)
 {
-    static const ltxi_goal deep = { LTXI_NO_STEP, 0 };
-    int32_t begin = s->position, most = ltxi_min(s->desc.draft.length, ltxi_min(cap, ltxi_limit(s) - begin) - 1), i, kept = 0;
+    static const ltxi_goal deep = { 0, 0, 0, 0 };
+    int32_t begin = ltx_position(s), most = ltxi_min(s->desc.draft.length, ltxi_min(cap, ltxi_limit(s) - begin) - 1), i, kept = 0;
     uint64_t seed = sampler->state;
     float *p = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
     ltxi_draft_round round;
     ltx_result r;
     if ((r = ltx_flush(s)) != LTX_OK) return r;
+    s->n_ready = 0;
     round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f;
     ltxi_draft_costs(s, round.cost);
-    if ((r = ltxi_draft_rows(s, &round, token, most)) == LTX_OK) {
+    r = ltxi_draft_rows(s, &round, token, most);
+    s->sequences[s->now].hold = LTXI_NO_HOLD;
+    if (r == LTX_OK) {
         for (i = 0; i < s->n_rows; i++) s->rows[i].held = 0;
         r = ltxi_run(s, &deep);
     }
@@ -5685,7 +5820,8 @@ LTX_API ltx_result ltx_decode(ltx_session *s, ltx_sampler *sampler, int32_t toke
     ltx_result r;
     if (s == NULL || sampler == NULL || out == NULL || count == NULL || cap < 1 || s->model.both_ways || s->model.embed.data == NULL) return LTX_E_ARG;
     if (token < 0 || token >= s->model.vocab) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, token);
-    if ((r = ltxi_room(s, 1)) != LTX_OK) return r;
+    if (ltxi_in_flight(s) || s->sequences[s->now].hold != LTXI_NO_HOLD) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "decode", LTXI_S("rows are on hold or on their way"), 0, s->n_rows);
+    if ((r = ltxi_room(s, s->now, 1)) != LTX_OK) return r;
 #ifndef LTX_NO_SPECULATION
     if (s->desc.draft.exit > 0 || s->desc.draft.lookup > 0) return ltxi_speculate(s, sampler, token, out, cap, count);
 #endif

@@ -534,7 +534,7 @@ static void decode(ltx_session *session, const ltx_vocab *vocab, int32_t token, 
 
 static void generate(ltx_session *session, const ltx_vocab *vocab, const char *prompt, const int32_t *tokens, int32_t count, report *r)
 {
-    const ltx_batch batch = { tokens, NULL, count, 1 };
+    const ltx_batch batch = { .tokens = tokens, .count = count, .logits = 1 };
     ltx_output out;
     ltx_result result;
     int32_t token;

@@ -581,7 +581,8 @@ static void nan_embeddings(void)
         test_rng rng = {3};
         const float *logits;
         ltx_output o;
-        ltx_batch b = {NULL, embeds, ROWS, 1};
+        ltx_batch b = {0};
+        b.embeds = embeds; b.count = ROWS; b.logits = 1;
         d.kv = LTX_KV_F32 + c % 3; d.window = c >= 9 ? 16 : 0;
         run r = run_of(&k->m, &d);
         kit_session s = kit_open(&k->m, &d);

@@ -67,7 +67,7 @@ static void trace_session(ltx_session *s, const ltx_model *m, const int32_t *tok
     t->row = (float *)test_malloc((size_t)n * (size_t)m->vocab * sizeof *t->row);
     for (int i = 0; i < n; i++) {
         ltx_output out;
-        ltx_batch b = {&tokens[i], NULL, 1, 1};
+        ltx_batch b = {.tokens = &tokens[i], .count = 1, .logits = 1};
         t->token[i] = tokens[i];
         if (!CHECK_EQ(ltx_eval_batch(s, &b, &out), LTX_OK)) exit(1);
         memcpy(t->row + (size_t)i * (size_t)m->vocab, out.logits, (size_t)m->vocab * sizeof *t->row);
@@ -253,7 +253,7 @@ static void every_row_of_a_batch(const subject *sub)
         d.rows = d.logits_rows = rows;
         kit_session k = kit_open(sub->m, &d);
         for (int at = 0; at < N; at += rows) {
-            ltx_batch b = {t.token + at, NULL, N - at < rows ? N - at : rows, 0};
+            ltx_batch b = {.tokens = t.token + at, .count = N - at < rows ? N - at : rows};
             ltx_output out;
             b.logits = b.count;
             if (!CHECK_EQ(ltx_eval_batch(k.s, &b, &out), LTX_OK)) break;
@@ -362,7 +362,7 @@ static void batch_with_exits(const subject *sub, const ltx_session_desc *d, cons
     ltx_stats stats;
     kit_session k = kit_open(sub->m, d);
     for (int at = 0; at < t->n; at += rows) {
-        ltx_batch b = {t->token + at, NULL, t->n - at < rows ? t->n - at : rows, 0};
+        ltx_batch b = {.tokens = t->token + at, .count = t->n - at < rows ? t->n - at : rows};
         ltx_output out;
         b.logits = b.count;
         if (!CHECK_EQ(ltx_eval_batch(k.s, &b, &out), LTX_OK)) break;
@@ -809,7 +809,7 @@ static uint64_t hash_model(const kit_shape *sh, uint64_t seed, uint64_t token_se
 {
     ltx_session_desc d = plain_desc();
     int32_t tokens[24];
-    ltx_batch b = {tokens, NULL, count, count};
+    ltx_batch b = {.tokens = tokens, .count = count, .logits = count};
     ltx_output out;
     kit_model *k = kit_make(sh, seed);
     kit_tokens(tokens, count, sh->vocab, token_seed);

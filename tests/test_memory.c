@@ -193,7 +193,8 @@ static void live(ltx_session *s, const ltx_model *m, const ltx_session_desc *d)
     CHECK_EQ(ltx_decode(s, &sampler, 1, out, 32, &count), LTX_OK);
     CHECK_EQ(ltx_flush(s), LTX_OK);
     if (d->logits_rows > 1) {
-        ltx_batch b = {tokens, NULL, d->logits_rows < d->ctx ? d->logits_rows : d->ctx, 0};
+        ltx_batch b = {0};
+        b.tokens = tokens; b.count = d->logits_rows < d->ctx ? d->logits_rows : d->ctx;
         ltx_output o;
         b.logits = b.count;
         CHECK_EQ(ltx_rewind(s, 0), LTX_OK);

@@ -356,10 +356,10 @@ static int pair_batch(pair *p, const ltx_batch *batch)
 /* `count` tokens of which the last `wanted` ask for logits, at once or one by one. */
 static int pair_feed(pair *p, const int32_t *tokens, int count, int wanted, int one_by_one)
 {
-    ltx_batch whole = {tokens, NULL, count, wanted};
+    ltx_batch whole = {.tokens = tokens, .count = count, .logits = wanted};
     if (!one_by_one) return pair_batch(p, &whole);
     for (int i = 0; i < count; i++) {
-        ltx_batch single = {tokens + i, NULL, 1, i >= count - wanted};
+        ltx_batch single = {.tokens = tokens + i, .count = 1, .logits = i >= count - wanted};
         if (!pair_batch(p, &single)) return 0;
     }
     return 1;
@@ -1068,7 +1068,7 @@ static void stopped(void)
         static const int32_t tokens[] = {1, 2, 3, 4, 5, 6, 7};
         ltx_policy with_tap = p.policy;
         ltx_output out = {NULL, NULL};
-        ltx_batch batch = {tokens, NULL, 5, 5};
+        ltx_batch batch = {.tokens = tokens, .count = 5, .logits = 5};
         with_tap.tap = stop;
         with_tap.user = &at;
         pair_feed(&p, tokens, 7, 7, 0);
@@ -1173,7 +1173,7 @@ static void long_prompt(void)
                     const float *logits = NULL;
                     int count = round ? 11 : 30, depth = 1;
                     if (!CHECK_EQ(ltx_eval(p.l.s, tokens + at, count, &logits), LTX_OK)) break;
-                    ltx_batch batch = {tokens + at, NULL, count, 1};
+                    ltx_batch batch = {.tokens = tokens + at, .count = count, .logits = 1};
                     ltx_output out = {logits, &depth};
                     pair_follow(&p, &batch, &out);
                     at += count;
@@ -1202,7 +1202,7 @@ static void embeddings(void)
         }
         int ok = pair_open(&p, b, &d, 1);
         if (pair_open(&q, b, &d, 0) && ok) {
-            ltx_batch batch = {NULL, embeds, count, count};
+            ltx_batch batch = {.embeds = embeds, .count = count, .logits = count};
             pair_batch(&p, &batch);
             pair_feed(&q, tokens, count, count, 0);
             CHECK(memcmp(p.rec.logits, q.rec.logits, sizeof(float) * (size_t)(count * b->model.vocab)) == 0);
@@ -1490,7 +1490,7 @@ static void nan_is_reported(void)
             for (int i = 0; i < b->model.dim; i++) embed[i] = i == 5 ? (where ? INFINITY : NAN) : 0.1f;
             pair p;
             if (pair_open(&p, b, &d, 1)) {
-                ltx_batch bad = {NULL, embed, 1, 1};
+                ltx_batch bad = {.embeds = embed, .count = 1, .logits = 1};
                 ltx_output out = {NULL, NULL};
                 pair_feed(&p, tokens, 5, 1, 0);
                 CHECK_EQ(ltx_eval_batch(p.l.s, &bad, &out), LTX_E_NAN);

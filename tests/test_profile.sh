@@ -67,7 +67,7 @@ static long double run(const text_model *m, int first, int every, int layer, int
     for (int w = first; w < WINDOWS; w += every) {
         check(ltx_rewind(s, 0), "rewind");
         for (int i = 0; i < WINDOW; i++, n++) {
-            const ltx_batch batch = { tokens + w * WINDOW + i, NULL, 1, 1 };
+            const ltx_batch batch = { .tokens = tokens + w * WINDOW + i, .count = 1, .logits = 1 };
             ltx_output out;
             long double e = 0;
             check(ltx_eval_batch(s, &batch, &out), "eval");

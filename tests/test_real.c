@@ -366,7 +366,7 @@ static void kwt_clip(kwt *k, const char *name)
 static int kwt_label(kwt *k, const char *clip, const ltx_session_desc *desc, float *logits, int *depth, ltx_stats *stats)
 {
     ltx_session_desc d = *desc;
-    ltx_batch batch = {NULL, k->rows, KWT_ROWS, 1};
+    ltx_batch batch = {.embeds = k->rows, .count = KWT_ROWS, .logits = 1};
     ltx_output out = {NULL, NULL};
     kit_session s;
     int best = 0;

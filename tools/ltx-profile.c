@@ -293,7 +293,7 @@ static double part_change(const profile *p, const double *loss, int part) { retu
 typedef void row_fn(profile *p, int token, const float *logits, int32_t depth, void *user);
 static void run_windows(profile *p, int part, int most, row_fn *row, void *user)
 {
-    ltx_batch batch = { NULL, NULL, 0, 0 };
+    ltx_batch batch = { 0 };
     ltx_output out;
     int w, at, i, n = 0;
     for (w = 0; w < p->windows && n < most; w++) {
@@ -570,7 +570,7 @@ static void time_branches(profile *p)
 /* Seconds of a call with so many rows, all with logits, from `position` on; the sequence is as before afterwards. */
 static double time_call(profile *p, int position, int rows)
 {
-    ltx_batch batch = { NULL, NULL, 0, 0 };
+    ltx_batch batch = { 0 };
     ltx_output out;
     double begin;
     batch.tokens = p->tokens + position;

@@ -1,0 +1,336 @@
+/* test_together.c - several sequences in one session: the same bits as one session each, whatever runs beside them
+   SPDX-License-Identifier: MIT
+
+   Every row is also fed to a session that has its sequence to itself. Its logits there are kept, and those that come out of the shared
+   session, in this call or in a later one, are held against them. */
+#define LTX_IMPLEMENTATION
+#include "ltx.h"
+#include "test.h"
+#include "kit.h"
+
+enum { SEQUENCES = 3, PLACES = 64, ROWS = 24 };
+
+typedef struct alone {
+    kit_session k;
+    int32_t next;            /* position of the next row                            */
+    float *logits[PLACES];   /* expected, NULL = none or seen already               */
+    int32_t depth[PLACES];
+} alone;
+typedef struct group {
+    const ltx_model *m;
+    kit_session k;
+    alone own[SEQUENCES];
+    int32_t tokens[ROWS], sequence[ROWS], n; /* the batch that is being made            */
+    uint8_t want[ROWS];
+    long seen;
+} group;
+
+static group group_open(const ltx_model *m, const ltx_session_desc *d)
+{
+    group g;
+    ltx_session_desc one = *d, all = *d;
+    memset(&g, 0, sizeof g);
+    g.m = m;
+    all.sequences = SEQUENCES;
+    all.rows = ROWS;
+    all.logits_rows = ROWS;
+    one.logits_rows = one.rows = 8;
+    g.k = kit_open(m, &all);
+    for (int q = 0; q < SEQUENCES; q++) g.own[q].k = kit_open(m, &one);
+    return g;
+}
+static void group_close(group *g)
+{
+    for (int q = 0; q < SEQUENCES; q++) {
+        for (int i = 0; i < PLACES; i++) {
+            CHECK(g->own[q].logits[i] == NULL); /* everything expected has come */
+            free(g->own[q].logits[i]);
+        }
+        kit_close(&g->own[q].k);
+    }
+    kit_close(&g->k);
+}
+/* One more row for the batch. */
+static void group_add(group *g, int q, int32_t token, int want)
+{
+    alone *a = &g->own[q];
+    ltx_batch b = {0};
+    ltx_output out;
+    b.tokens = &token; b.count = 1; b.logits = want;
+    CHECK_EQ(ltx_eval_batch(a->k.s, &b, &out), LTX_OK);
+    if (want) {
+        a->logits[a->next] = (float *)test_malloc((size_t)g->m->vocab * 4);
+        memcpy(a->logits[a->next], out.logits, (size_t)g->m->vocab * 4);
+        a->depth[a->next] = out.depth[0];
+    }
+    a->next++;
+    g->tokens[g->n] = token; g->sequence[g->n] = q; g->want[g->n++] = (uint8_t)want;
+}
+static int group_run(group *g, int first)
+{
+    ltx_batch b = {0};
+    ltx_output out;
+    if (g->n > 0) { b.tokens = g->tokens; b.sequence = g->sequence; b.want = g->want; }
+    b.count = g->n;
+    b.first = first;
+    g->n = 0;
+    if (!CHECK_EQ(ltx_eval_batch(g->k.s, &b, &out), LTX_OK)) return 0;
+    for (int i = 0; i < out.n_ready; i++) {
+        alone *a = &g->own[out.ready[i].sequence];
+        float **want = &a->logits[out.ready[i].position];
+        if (!CHECK(*want != NULL)) continue;
+        CHECK(memcmp(*want, out.ready[i].logits, (size_t)g->m->vocab * 4) == 0);
+        CHECK_EQ(out.ready[i].depth, a->depth[out.ready[i].position]);
+        free(*want);
+        *want = NULL;
+        g->seen++;
+    }
+    return out.n_ready;
+}
+static void group_rewind(group *g, int q, int32_t position)
+{
+    CHECK_EQ(ltx_use(g->k.s, q), LTX_OK);
+    CHECK_EQ(ltx_rewind(g->k.s, position), LTX_OK);
+    CHECK_EQ(ltx_rewind(g->own[q].k.s, position), LTX_OK);
+    g->own[q].next = position;
+}
+/* Batches of rows of all sequences, with rewinds of some, at random. */
+static void group_walk(group *g, uint64_t seed, int calls)
+{
+    test_rng r = {seed};
+    for (int c = 0; c < calls; c++) {
+        for (int i = 1 + test_int(&r, ROWS - 8); i > 0; i--) {
+            int q = test_int(&r, SEQUENCES);
+            if (g->own[q].next < PLACES - 1) group_add(g, q, test_int(&r, g->m->vocab), test_int(&r, 3) == 0);
+        }
+        if (g->n > 0) group_run(g, 0);
+        int q = test_int(&r, SEQUENCES), back = test_int(&r, 6);
+        if (g->own[q].next >= back && test_int(&r, 3) == 0) group_rewind(g, q, g->own[q].next - back);
+    }
+}
+
+static void side_by_side(void)
+{
+    static const int rules[] = {LTX_EXIT_NEVER, LTX_EXIT_PROB, LTX_EXIT_COSINE, LTX_EXIT_ALWAYS};
+    kit_model *k = kit_make(&kit_small, 301);
+    ltx_step steps[KIT_LAYERS];
+    long seen = 0;
+    for (int c = 0; c < 4 * 3 * 3; c++) {
+        ltx_session_desc d = {0};
+        d.plan.steps = steps;
+        CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
+        CHECK_EQ(ltx_plan_gates(steps, d.plan.count, 1, 1), LTX_OK);
+        d.policy.rule = rules[c % 4];
+        d.policy.threshold = d.policy.rule == LTX_EXIT_PROB ? 0.3f : 0.8f;
+        d.plan.fill = c / 4 % 3;
+        if (c / 12 == 1) { d.window = 9; d.sinks = 2; }
+        if (c / 12 == 2) { steps[2].run |= LTX_BESIDE; d.kv = LTX_KV_I8; d.threads = 2; }
+        group g = group_open(&k->m, &d);
+        group_walk(&g, 302 + (uint64_t)c, 12);
+        seen += g.seen;
+        group_close(&g);
+    }
+    CHECK(seen > 1000);
+    kit_free(k);
+}
+
+/* A prompt goes up one group of layers at a time, while the others decode; the weights are read once for both. */
+static void layered_prefill(void)
+{
+    kit_model *k = kit_make(&kit_small, 311);
+    for (int groups = 1; groups <= k->m.n_layers; groups++) {
+        ltx_session_desc d = {0};
+        ltx_stats all;
+        uint64_t once = 0;
+        group g = group_open(&k->m, &d);
+        test_rng r = {312};
+        for (int q = 0; q < 2; q++) group_add(&g, q, q, 1);
+        group_run(&g, 0);
+        for (int i = 0; i < 12; i++) group_add(&g, 2, test_int(&r, k->m.vocab), i == 11);
+        for (int i = 0; i < groups; i++) {
+            int stop = k->m.n_layers * (i + 1) / groups;
+            CHECK_EQ(ltx_use(g.k.s, 2), LTX_OK);
+            CHECK_EQ(ltx_hold(g.k.s, stop == k->m.n_layers ? 0 : stop), LTX_OK);
+            for (int q = 0; q < 2; q++) group_add(&g, q, test_int(&r, k->m.vocab), 1);
+            ltx_stats_reset(g.k.s);
+            CHECK_EQ(group_run(&g, 0), i + 1 == groups ? 3 : 2);
+            ltx_session_stats(g.k.s, &all);
+            CHECK_EQ(all.attn_rows, 2 * k->m.n_layers + 12 * (stop - k->m.n_layers * i / groups));
+            if (i == 0) once = all.weight_bytes;
+            CHECK_EQ(all.weight_bytes, once); /* however many rows: each matrix once */
+        }
+        for (int q = 0; q < SEQUENCES; q++) group_add(&g, q, 1, 1); /* it joins them */
+        CHECK_EQ(group_run(&g, 0), 3);
+        group_close(&g);
+    }
+    kit_free(k);
+}
+
+/* Two layers run three times with additions of their own: sequences at different loops share the reading of the weights. */
+static void depth_wise(void)
+{
+    kit_shape shape = kit_small;
+    shape.format = LTX_Q8_0;
+    shape.layers = 2;
+    shape.head_dim = 32;
+    kit_model *k = kit_make(&shape, 321);
+    test_rng r = {322};
+    ltx_adapter ad[2];
+    ltx_step steps[6];
+    ltx_session_desc d = {0};
+    uint64_t together = 0, apart = 0;
+    ltx_stats st;
+    memset(ad, 0, sizeof ad);
+    memset(steps, 0, sizeof steps);
+    for (int i = 0; i < 2; i++) {
+        ad[i].q.a = kit_mat(k, LTX_F32, 4, shape.dim, 0, &r); ad[i].q.b = kit_mat(k, LTX_F32, shape.heads * shape.head_dim, 4, 0, &r);
+        ad[i].o.a = kit_mat(k, LTX_F32, 3, shape.heads * shape.head_dim, 0, &r); ad[i].o.b = kit_mat(k, LTX_F32, shape.dim, 3, 0, &r);
+        ad[i].up.a = kit_mat(k, LTX_F32, 2, shape.dim, 0, &r); ad[i].up.b = kit_mat(k, LTX_F32, shape.ffn, 2, 0, &r);
+        ad[i].down.a = kit_mat(k, LTX_F32, 2, shape.ffn, 0, &r); ad[i].down.b = kit_mat(k, LTX_F32, shape.dim, 2, 0, &r);
+    }
+    ad[1].scale = 0.5f;
+    k->m.adapters = ad; k->m.n_adapters = 2;
+    for (int i = 0; i < 6; i++) {
+        steps[i].layer = (int16_t)(i % 2); steps[i].cache = (int16_t)(i + 1); steps[i].run = LTX_ATTN | LTX_FFN;
+        steps[i].adapter = (int16_t)(i / 2); steps[i].gate = (uint8_t)(i % 2);
+    }
+    d.plan.steps = steps; d.plan.count = 6;
+    d.policy.rule = LTX_EXIT_PROB; d.policy.threshold = 0.8f;
+    group g = group_open(&k->m, &d);
+    for (int q = 0; q < SEQUENCES; q++) ltx_stats_reset(g.own[q].k.s);
+    group_add(&g, 0, 5, 1);
+    int left[SEQUENCES] = {14, 15, 15}, busy[SEQUENCES] = {1, 0, 0}, depths = 0;
+    for (int calls = 0; calls < 200 && left[0] + left[1] + left[2] + busy[0] + busy[1] + busy[2] > 0; calls++) {
+        long before = g.seen;
+        group_run(&g, 1);
+        CHECK(g.seen > before);
+        for (int q = 0; q < SEQUENCES; q++) { /* who has its logits gets its next token; the second and third come in late */
+            int32_t last = g.own[q].next - 1;
+            if (busy[q] && g.own[q].logits[last] == NULL) { busy[q] = 0; depths |= 1 << g.own[q].depth[last]; }
+            if (busy[q] || left[q] == 0 || calls < q) continue;
+            group_add(&g, q, test_int(&r, k->m.vocab), 1);
+            left[q]--;
+            busy[q] = 1;
+        }
+    }
+    ltx_session_stats(g.k.s, &st);
+    together = st.weight_bytes;
+    for (int q = 0; q < SEQUENCES; q++) { ltx_session_stats(g.own[q].k.s, &st); apart += st.weight_bytes; }
+    CHECK(depths & 1 << 2 && depths & 1 << 6); /* some leave after the first loop, some run all three */
+    printf("  rows at different loops: %.2f of the weight bytes of one sequence after the other\n", (double)together / (double)apart);
+    CHECK(together < apart * 3 / 4);
+    group_close(&g);
+    k->m.adapters = NULL; k->m.n_adapters = 0;
+    kit_free(k);
+}
+
+/* Speculation and lookups in one sequence do not disturb the others, nor mix up what was said where. */
+static void decode_in_turn(void)
+{
+    kit_model *k = kit_make(&kit_small, 331);
+    ltx_session_desc d = {0};
+    ltx_sampler greedy = {0};
+    ltx_token out[8];
+    int32_t text[SEQUENCES][PLACES], n[SEQUENCES];
+    ltx_stats st;
+    d.draft_max = 4; d.draft = kit_draft(2, 4, 0.05f, 0.0f); d.draft.lookup = 3;
+    d.plan.fill = LTX_FILL_DEFER;
+    group g = group_open(&k->m, &d);
+    for (int q = 0; q < SEQUENCES; q++) {
+        int32_t prompt[] = {q, 7, 9, q, 7};
+        for (int i = 0; i < 5; i++) group_add(&g, q, prompt[i], i == 4);
+        text[q][0] = kit_best(g.own[q].logits[4], k->m.vocab);
+        n[q] = 1;
+    }
+    group_run(&g, 0);
+    for (int round = 0; round < 60; round++) {
+        int q = round % SEQUENCES, count;
+        if (n[q] > 40) continue;
+        CHECK_EQ(ltx_use(g.k.s, q), LTX_OK);
+        CHECK_EQ(ltx_position(g.k.s), 5 + n[q] - 1);
+        if (!CHECK_EQ(ltx_decode(g.k.s, &greedy, text[q][n[q] - 1], out, 8, &count), LTX_OK)) break;
+        for (int i = 0; i < count; i++) text[q][n[q]++] = out[i].id;
+    }
+    ltx_session_stats(g.k.s, &st);
+    CHECK(st.accepted > 5);
+    for (int q = 0; q < SEQUENCES; q++) {
+        ltx_draft none = {0};
+        CHECK_EQ(ltx_set_draft(g.own[q].k.s, &none), LTX_OK);
+        for (int i = 0, count; i + 1 < n[q]; i++) {
+            CHECK_EQ(ltx_decode(g.own[q].k.s, &greedy, text[q][i], out, 1, &count), LTX_OK);
+            CHECK_EQ(out[0].id, text[q][i + 1]);
+        }
+    }
+    group_close(&g);
+    kit_free(k);
+}
+
+static int32_t stop_at_step(void *user, const ltx_view *v) { return v->step == *(int *)user && v->sequence == 1 ? LTX_STOP : LTX_GO; }
+
+/* What is refused or fails changes nothing for anybody. */
+static void nothing_lost(void)
+{
+    kit_model *k = kit_make(&kit_small, 341);
+    ltx_session_desc d = {0};
+    int step = -2;
+    d.ctx = 20;
+    d.policy.tap = stop_at_step; d.policy.user = &step;
+    group g = group_open(&k->m, &d);
+    ltx_session *s = g.k.s;
+    int32_t tokens[30] = {1, 2, 3, 4, 5, 6}, sequence[30] = {0, 1, 0, 1, 2, 2};
+    ltx_batch b = {0};
+    ltx_output out;
+    ltx_sampler greedy = {0};
+    ltx_token t;
+    int32_t n;
+    CHECK_EQ(ltx_use(s, SEQUENCES), LTX_E_ARG);
+    CHECK_EQ(ltx_use(s, -1), LTX_E_ARG);
+    CHECK_EQ(ltx_hold(s, k->m.n_layers), LTX_E_ARG);
+    CHECK_EQ(ltx_eval_batch(s, &b, &out), LTX_E_ARG); /* nothing to do */
+    b.tokens = tokens; b.sequence = sequence; b.count = 6; b.logits = 1;
+    sequence[3] = SEQUENCES;
+    CHECK_EQ(ltx_eval_batch(s, &b, &out), LTX_E_ARG);
+    sequence[3] = 1;
+    for (step = -1; step < k->m.n_layers; step++) {
+        CHECK_EQ(ltx_eval_batch(s, &b, &out), LTX_E_STOPPED);
+        for (int q = 0; q < SEQUENCES; q++) { CHECK_EQ(ltx_use(s, q), LTX_OK); CHECK_EQ(ltx_position(s), 0); }
+    }
+    step = -2;
+    for (int i = 0; i < 12; i++) group_add(&g, i % SEQUENCES, i, i > 4);
+    CHECK_EQ(group_run(&g, 0), 7);
+    for (int q = 0; q < SEQUENCES; q++) group_rewind(&g, q, 3);
+    b.count = 22;
+    for (int i = 0; i < 22; i++) { tokens[i] = 1; sequence[i] = i < 18 ? 1 : 2; }
+    CHECK_EQ(ltx_eval_batch(s, &b, &out), LTX_E_FULL); /* 3 + 18 of 20 */
+    for (int i = 0; i < 6; i++) group_add(&g, i % SEQUENCES, 2 * i, 1);
+    CHECK_EQ(group_run(&g, 0), 6);
+    group_rewind(&g, 0, 0);
+    CHECK_EQ(ltx_hold(s, 2), LTX_OK);
+    group_add(&g, 0, 3, 1);
+    CHECK_EQ(group_run(&g, 0), 0);
+    CHECK_EQ(ltx_decode(s, &greedy, 1, &t, 1, &n), LTX_E_ARG);
+    CHECK_EQ(ltx_set_plan(s, &d.plan), LTX_E_ARG);
+    CHECK_EQ(ltx_flush(s), LTX_OK); /* it does not wait for others, so it stays */
+    for (int i = 0; i < 4; i++) group_add(&g, 1 + i % 2, 3 * i, 1);
+    CHECK_EQ(group_run(&g, 0), 4);
+    CHECK_EQ(ltx_use(s, 0), LTX_OK);
+    CHECK_EQ(ltx_hold(s, 0), LTX_OK);
+    CHECK_EQ(group_run(&g, 0), 1);
+    CHECK_EQ(ltx_set_plan(s, &d.plan), LTX_OK);
+    d.sequences = -1;
+    ltx_session_needs need;
+    CHECK_EQ(ltx_session_need(&k->m, &d, &need), LTX_E_ARG);
+    group_close(&g);
+    kit_free(k);
+}
+
+int main(void)
+{
+    test_begin("test_together");
+    TEST(side_by_side);
+    TEST(layered_prefill);
+    TEST(depth_wise);
+    TEST(decode_in_turn);
+    TEST(nothing_lost);
+    return test_end();
+}
