@@ -1155,7 +1155,7 @@ static inline void ref_run_steps(ref_state *s, const ltx_plan *plan, const ltx_p
     double *before = ref_new(s->m->dim), *base = ref_new(s->m->dim);
     for (int i = 0; i < plan->count;) {
         const ltx_step *step = &plan->steps[i];
-        ltx_view view = {i, step->layer, s->position, in->token, 0, 0, NULL, NULL, NULL};
+        ltx_view view = {.step = i, .layer = step->layer, .position = s->position, .token = in->token};
         memcpy(before, h, sizeof(double) * (size_t)s->m->dim);
         int ran = ref_run_step(s, plan, i, h, base, in->wanted);
         i++;
@@ -1201,7 +1201,7 @@ static inline void ref_row_run(ref_state *s, const ltx_plan *plan, const ltx_pol
     if (!policy) policy = &none;
     const double *start = in->token >= 0 ? m->embed.w + (size_t)in->token * (size_t)m->dim : in->embed;
     memcpy(h, start, sizeof(double) * (size_t)m->dim);
-    ltx_view view = {-1, -1, s->position, in->token, 0, 0, NULL, NULL, NULL};
+    ltx_view view = {.step = -1, .layer = -1, .position = s->position, .token = in->token};
     ref_tap(s, policy, &view, h);
     ref_run_steps(s, plan, policy, in, h, logits, out);
     s->position++;

@@ -130,9 +130,9 @@ static void bad_counts_and_nulls(void)
     ltx_sampler sampler = {0, 0, 0, 0, 0};
     ltx_token out[2];
     int32_t n;
-    ltx_output o = {r.row, NULL};
-    const ltx_batch bad[] = {{t, NULL, 0, 0}, {t, NULL, -1, 0}, {t, NULL, INT32_MIN, 0}, {NULL, NULL, 1, 0}, {t, embeds, 1, 0}, {t, NULL, 4, -1},
-                             {t, NULL, 4, 4}, {t, NULL, 2, 3}, {t, NULL, ROWS + 1, 2}, {NULL, embeds, 1, 2}};
+    ltx_output o = {.logits = r.row};
+    const ltx_batch bad[] = {{.tokens = t, .count = 0}, {.tokens = t, .count = -1}, {.tokens = t, .count = INT32_MIN}, {.count = 1}, {.tokens = t, .embeds = embeds, .count = 1}, {.tokens = t, .count = 4, .logits = -1},
+                             {.tokens = t, .count = 4, .logits = 4}, {.tokens = t, .count = 2, .logits = 3}, {.tokens = t, .count = ROWS + 1, .logits = 2}, {.embeds = embeds, .count = 1, .logits = 2}};
     advance(s.s, &r, 5);
     for (int i = 0; i < 10; i++) CHECK_EQ(ltx_eval_batch(s.s, &bad[i], &o), LTX_E_ARG);
     CHECK(o.logits == r.row);

@@ -344,7 +344,7 @@ static void pair_follow(pair *p, const ltx_batch *batch, const ltx_output *out)
 
 static int pair_batch(pair *p, const ltx_batch *batch)
 {
-    ltx_output out = {NULL, NULL};
+    ltx_output out = {0};
     int before = ltx_position(p->l.s);
     if (!CHECK_EQ(ltx_eval_batch(p->l.s, batch, &out), LTX_OK)) return 0;
     CHECK_EQ(ltx_position(p->l.s), before + batch->count);
@@ -1067,7 +1067,7 @@ static void stopped(void)
     if (pair_open(&p, b, &d, 1)) {
         static const int32_t tokens[] = {1, 2, 3, 4, 5, 6, 7};
         ltx_policy with_tap = p.policy;
-        ltx_output out = {NULL, NULL};
+        ltx_output out = {0};
         ltx_batch batch = {.tokens = tokens, .count = 5, .logits = 5};
         with_tap.tap = stop;
         with_tap.user = &at;
@@ -1174,7 +1174,7 @@ static void long_prompt(void)
                     int count = round ? 11 : 30, depth = 1;
                     if (!CHECK_EQ(ltx_eval(p.l.s, tokens + at, count, &logits), LTX_OK)) break;
                     ltx_batch batch = {.tokens = tokens + at, .count = count, .logits = 1};
-                    ltx_output out = {logits, &depth};
+                    ltx_output out = {.logits = logits, .depth = &depth};
                     pair_follow(&p, &batch, &out);
                     at += count;
                 }
@@ -1491,7 +1491,7 @@ static void nan_is_reported(void)
             pair p;
             if (pair_open(&p, b, &d, 1)) {
                 ltx_batch bad = {.embeds = embed, .count = 1, .logits = 1};
-                ltx_output out = {NULL, NULL};
+                ltx_output out = {0};
                 pair_feed(&p, tokens, 5, 1, 0);
                 CHECK_EQ(ltx_eval_batch(p.l.s, &bad, &out), LTX_E_NAN);
                 CHECK_EQ(ltx_position(p.l.s), 5);

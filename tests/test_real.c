@@ -367,7 +367,7 @@ static int kwt_label(kwt *k, const char *clip, const ltx_session_desc *desc, flo
 {
     ltx_session_desc d = *desc;
     ltx_batch batch = {.embeds = k->rows, .count = KWT_ROWS, .logits = 1};
-    ltx_output out = {NULL, NULL};
+    ltx_output out = {0};
     kit_session s;
     int best = 0;
     d.rows = KWT_ROWS;
