@@ -8,6 +8,7 @@
    neighbours too. A test is a session and a pass: so many rows at a certain position of the sequence. Numbers are medians
    of the rounds, with the slowest and the fastest. Bytes are those that ltx_stats counted, never estimates.
    While it goes, the logits of all tests that have to agree (instruction sets, threads) are compared, bit by bit.
+   The section that sets time against what ltx_stats counted is in counters.h: it has a model, a text and rounds of its own.
 
    >>options   >>models  files    >>columns  of the tables    >>tests  sessions, rounds    >>sections  what is compared
    >>open  start of a program    >>plot    >>one  a line for scripts    >>main                                        */
@@ -34,7 +35,7 @@ enum { MAX_LIST = 32, MAX_ROUNDS = 64, MAX_PASSES = 64, SHORT = 64 /* position o
 typedef struct list { char text[512]; const char *item[MAX_LIST]; int n; } list;
 static struct options {
     list        shapes, formats, threads, isas, sections;
-    const char *model, *dir, *csv, *svg, *one;
+    const char *model, *text, *dir, *csv, *svg, *one;
     int32_t     rounds, rows, context, kv, quick, openmp, all_logits, passes;
 } opt;
 static pool workers;
@@ -167,7 +168,8 @@ static void use_synthetic(bench_model *m, const synth_shape *shape, const char *
 /* ==== >>columns ======================================================================================================== */
 
 enum { MODEL, WHAT, FORMAT, ISA, PLAN, KV, N_TEXT, THREADS = N_TEXT, POSITION, ROWS, MS, MS_MIN, MS_MAX, SPEED, SPEED_MIN, SPEED_MAX, RATIO, WEIGHT_MB, KV_MB, GBS, OF_BANDWIDTH,
-       GOPS, OF_PEAK, KV_GBS, OPEN_MS, SESSION_MS, TOKEN_MS, OTHERS, BY_ROWS, N_COLUMNS = BY_ROWS + 10 };
+       GOPS, OF_PEAK, KV_GBS, OPEN_MS, SESSION_MS, TOKEN_MS, OTHERS,
+       US, US_MIN, US_MAX, PREDICTED, DEPTH_SAVED, READ_SAVED, TIME_SAVED, ATTN_ROWS, FFN_ROWS, HEAD_ROWS, FILL_ROWS, ATTENDED, DRAFTED, BATCH, ROUNDS, BY_ROWS, N_COLUMNS = BY_ROWS + 10 };
 static const column columns[N_COLUMNS] = {
     { "model", "model", 0 }, { "what", "what", 0 }, { "format", "format", 0 }, { "isa", "isa", 0 }, { "plan", "plan", 0 }, { "kv", "cache", 0 },
     { "threads", "threads", 0 }, { "position", "position", 0 }, { "rows", "rows", 0 }, { "ms", "ms", 2 }, { "ms_min", "min", 2 }, { "ms_max", "max", 2 },
@@ -175,11 +177,15 @@ static const column columns[N_COLUMNS] = {
     { "weight_megabytes", "weights MB", 1 }, { "kv_megabytes", "cache MB", 2 }, { "gigabytes_per_second", "GB/s", 1 }, { "percent_of_bandwidth", "% of bandwidth", 0 },
     { "gigaops_per_second", "Gop/s", 0 }, { "percent_of_peak", "% of peak", 0 }, { "kv_gigabytes_per_second", "cache GB/s", 1 },
     { "open_ms", "open ms", 2 }, { "session_ms", "session ms", 2 }, { "token_ms", "token ms", 2 }, { "cores_of_others", "others", 1 },
+    { "us", "us", 1 }, { "us_min", "min", 1 }, { "us_max", "max", 1 }, { "predicted_us", "predicted", 1 },
+    { "depth_saved_percent", "saved %: depth", 1 }, { "weights_saved_percent", "weights", 1 }, { "time_saved_percent", "time", 1 },
+    { "attn_rows", "attn", 2 }, { "ffn_rows", "ffn", 2 }, { "head_rows", "heads", 2 }, { "fill_rows", "filled", 2 }, { "attended", "slots", 0 }, { "drafted", "drafted", 2 },
+    { "rows_of_a_batch", "batch", 2 }, { "rounds", "rounds", 0 },
     { "", "1", 2 }, { "", "2", 2 }, { "", "4", 2 }, { "", "8", 2 }, { "", "16", 2 }, { "", "32", 1 }, { "", "64", 1 }, { "", "128", 1 }, { "", "256", 1 }, { "", "512", 1 }
 };
 static const int32_t row_counts[] = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512 }; /* as the titles above */
 
-enum { T_MACHINE, T_DECODE, T_PREFILL, T_ROWS, T_COST, T_ISA, T_PLAN, T_KV, T_OPEN, N_TABLES };
+enum { T_MACHINE, T_DECODE, T_PREFILL, T_ROWS, T_COST, T_ISA, T_PLAN, T_KV, T_OPEN, T_UNIT, T_UNITS, T_COUNTERS, N_TABLES };
 #define BY_10 BY_ROWS, BY_ROWS + 1, BY_ROWS + 2, BY_ROWS + 3, BY_ROWS + 4, BY_ROWS + 5, BY_ROWS + 6, BY_ROWS + 7, BY_ROWS + 8, BY_ROWS + 9
 static const table tables[N_TABLES] = {
     { "machine", "what this machine can do (all threads together)", { WHAT, THREADS, GBS, GOPS, -1 } },
@@ -194,7 +200,11 @@ static const table tables[N_TABLES] = {
     { "kv", "decode by length of the context; cache GB/s: bytes of keys and values over the time that they add",
       { FORMAT, KV, THREADS, POSITION, MS, MS_MIN, MS_MAX, SPEED, KV_MB, KV_GBS, -1 } },
     { "open", "from nothing to the first token: file mapped and read, session made, one token (pages of the file are in memory)",
-      { FORMAT, OPEN_MS, SESSION_MS, TOKEN_MS, MS, MS_MIN, MS_MAX, -1 } }
+      { FORMAT, OPEN_MS, SESSION_MS, TOKEN_MS, MS, MS_MIN, MS_MAX, -1 } },
+    { "unit", NULL, { -1 } }, /* the next one, in the CSV */
+    { "", "what plain passes cost, microseconds by rows of a batch", { WHAT, BY_ROWS, BY_ROWS + 1, BY_ROWS + 2, BY_ROWS + 3, BY_ROWS + 4, BY_ROWS + 5, BY_ROWS + 6, -1 } },
+    { "counters", "is depth saved time saved? Per token: what was counted (batch: mean rows of one), microseconds, predicted: what was counted times what it costs, ratio: measured over that",
+      { WHAT, ATTN_ROWS, FFN_ROWS, HEAD_ROWS, FILL_ROWS, BATCH, DEPTH_SAVED, READ_SAVED, TIME_SAVED, US, US_MIN, US_MAX, PREDICTED, RATIO, -1 } }
 };
 static report results = { columns, tables, N_COLUMNS, N_TEXT, N_TABLES, MODEL, NULL, 0, 0 };
 
@@ -610,16 +620,20 @@ static void section_open(const bench_model *models, int n_models)
     report_table(&results, T_OPEN, models[0].shape);
 }
 
+#include "counters.h"
+
 static const struct section {
     const char *name, *help;
     void (*run)(const bench_model *models, int n_models);
+    int own; /* opens a model of its own */
 } sections[] = {
-    { "speed", "decode and prefill by format and threads", section_speed },
-    { "rows", "what a pass of 1 to 512 rows costs: the curve of the plot", section_rows },
-    { "isa", "every instruction set that this machine has", section_isa },
-    { "plan", "full depth and half of the layers", section_plan },
-    { "kv", "decode after a long context, f16 and int8 caches (first format)", section_kv },
-    { "open", "time until the first token", section_open }
+    { "speed", "decode and prefill by format and threads", section_speed, 0 },
+    { "rows", "what a pass of 1 to 512 rows costs: the curve of the plot", section_rows, 0 },
+    { "isa", "every instruction set that this machine has", section_isa, 0 },
+    { "plan", "full depth and half of the layers", section_plan, 0 },
+    { "kv", "decode after a long context, f16 and int8 caches (first format)", section_kv, 0 },
+    { "open", "time until the first token", section_open, 0 },
+    { "counters", "time of every way to save depth against what ltx_stats counted (on stories-bytes, or --model)", section_counters, 1 }
 };
 
 /* ==== >>plot =========================================================================================================== */
@@ -776,17 +790,18 @@ static void print_help(void)
          "  --shape LIST     135m, 1b, 260k (default 135m; 1b takes some ten minutes and 6 GB of disk)\n"
          "  --types LIST     formats, or all (default q8_0,q4_0,q4_k_m,f16, as far as the shape allows)\n"
          "  --model FILE     your own GGUF file instead\n"
+         "  --text FILE      section counters: a text for the model, documents apart by blank lines (default: one that it makes up)\n"
          "  --dir DIR        where the models are (default build/bench-models)\n"
          "  --threads LIST   default 1 and the number of processors\n"
          "  --isa LIST       instruction sets; all sections but isa use the first (default the best)\n"
          "  --kv NAME        format of the cache: f16, f32, i8 (section kv compares its own)\n"
          "  --only LIST      sections:");
-    for (i = 0; i < COUNT(sections); i++) printf("                     %-6s %s\n", sections[i].name, sections[i].help);
+    for (i = 0; i < COUNT(sections); i++) printf("                     %-8s %s\n", sections[i].name, sections[i].help);
     puts("  --rounds N       rounds of which the median is taken (default 5; also --reps)\n"
          "  --context N      length of the long context (default 4096); with --one the position (default 64, prefill 0)\n"
          "  --logits         logits of all rows of a batch, as drafts need them, not of the last row only\n"
          "  --openmp         threads of OpenMP instead of bench/pool.h (build with -fopenmp)\n"
-         "  --quick          fewer rounds and points, a shorter context: two minutes at most for 135m\n"
+         "  --quick          fewer rounds and points, a shorter context: three minutes at most for 135m\n"
          "  --csv FILE       every number, after lines with processor, compiler and flags\n"
          "  --svg FILE       plot of section rows\n"
          "with --one\n"
@@ -797,10 +812,11 @@ static void print_help(void)
          "  bench --quick\n"
          "  bench --shape 1b --types q8_0,q4_0 --only speed,kv --csv 1b.csv\n"
          "  bench --only rows --types all --svg rows.svg\n"
+         "  bench --only counters --text stories.txt --csv counters.csv\n"
          "  bench --one decode --model build/bench-models/135m-q8_0.gguf --threads 2 --reps 5\n"
          "\n"
          "Tables go to standard output, progress to standard error. Exit status: 0 done, 1 failed, or logits differed between\n"
-         "instruction sets or numbers of threads, 2 wrong usage. Other programs on the machine disturb; look at min and max.");
+         "instruction sets or numbers of threads, or a draft changed the text, 2 wrong usage. Other programs on the machine disturb; look at min and max.");
 }
 /* Does a format of this build suit the rows of all shapes? Where it does not, most matrices would have another one. */
 static int suits(const char *format)
@@ -844,6 +860,7 @@ static int take_option(const char *name, const char *value)
     else if (strcmp(name, "--isa") == 0) split(&opt.isas, value, name);
     else if (strcmp(name, "--only") == 0) split(&opt.sections, value, name);
     else if (strcmp(name, "--model") == 0) opt.model = value;
+    else if (strcmp(name, "--text") == 0) opt.text = value;
     else if (strcmp(name, "--dir") == 0) opt.dir = value;
     else if (strcmp(name, "--csv") == 0) opt.csv = value;
     else if (strcmp(name, "--svg") == 0) opt.svg = value;
@@ -888,22 +905,24 @@ static void check_options(void)
         for (k = known = 0; k < COUNT(sections); k++) known |= synth_same(sections[k].name, opt.sections.item[i]);
         if (!known) die(EXIT_USAGE, "there is no section %s; see bench --help", opt.sections.item[i]);
     }
+    if (opt.text != NULL && access(opt.text, R_OK) != 0) die(EXIT_FAILED, "cannot open %s: %s", opt.text, strerror(errno));
     if (opt.csv != NULL) report_close(report_open(opt.csv), opt.csv); /* better now than after minutes */
     if (opt.svg != NULL) report_close(report_open(opt.svg), opt.svg);
 }
 static void run_shape(const bench_model *models, int n)
 {
     int i;
-    for (i = 0; i < COUNT(sections); i++) if (wanted(sections[i].name)) sections[i].run(models, n);
+    for (i = 0; i < COUNT(sections); i++) if (!sections[i].own && wanted(sections[i].name)) sections[i].run(models, n);
 }
 static void run_all(void)
 {
     static bench_model models[MAX_LIST];
     const char *shapes[MAX_LIST];
-    int i, k, n_shapes = 0, n;
+    int i, k, n_shapes = 0, n, shared = 0;
     measure_machine();
     report_table(&results, T_MACHINE, "");
-    for (i = 0; i < (opt.model != NULL ? 1 : opt.shapes.n); i++) {
+    for (i = 0; i < COUNT(sections); i++) shared |= !sections[i].own && wanted(sections[i].name);
+    for (i = 0; shared && i < (opt.model != NULL ? 1 : opt.shapes.n); i++) {
         n = opt.model != NULL ? 1 : opt.formats.n;
         for (k = 0; k < n; k++) {
             if (opt.model != NULL) use_file(&models[k], opt.model);
@@ -914,6 +933,7 @@ static void run_all(void)
         run_shape(models, n);
         for (k = 0; k < n; k++) model_close(&models[k]);
     }
+    for (i = 0; i < COUNT(sections); i++) if (sections[i].own && wanted(sections[i].name)) sections[i].run(NULL, 0);
     if (opt.csv != NULL) write_csv();
     if (opt.svg != NULL && wanted("rows")) write_svg(shapes, n_shapes);
 }
