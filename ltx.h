@@ -72,7 +72,10 @@
      layers that repeat, but differ ltx_step.adapter (low-rank additions)
      stop early                     gates in the plan (ltx_plan_gates) and a rule with a threshold -> ltx_set_policy
      skip or take back per token    the same rules with ltx_policy.yes; an ffn alone: ltx_plan_split
-     route per token                ltx_step.route and the layer's router (mixture of depths)
+     route per token                ltx_step.route and the layer's router (mixture of depths), above a threshold or the best of a batch
+     fewer rows in deep layers      ltx_step.keep: those of a prompt that get most attention stay (PyramidDrop)
+     a budget in bytes              ltx_plan_within, ltx_plan_bytes
+     a vector for a text            ltx_embed, from any depth; ltx_batch.features for all rows
      draft and verify               ltx_session_desc.draft_max, ltx_set_draft -> ltx_decode; the text is that of full depth
      several texts side by side     ltx_session_desc.sequences, ltx_batch.sequence, ltx_use; what stands at the same step is one batch
      a long prompt in stages        ltx_hold (layered prefill); rows at different loops: ltx_batch.first
@@ -86,9 +89,10 @@
                        deeper. Exact: what is in the cache is what full depth would have put there (EE-LLM, LayerSkip).
                        Wants ltx_session_desc.rows of 8 or more. Inside one batch an early row rides along with later
                        ones that go deeper, so it saves only when tokens come one at a time.
-     LTX_FILL_NONE     nothing is stored, later rows attend without that position (holes).
+     LTX_FILL_NONE     nothing is stored, later rows attend without that position (holes); none is ever seen if depth never grows
+                       (ltx_policy.monotone).
      Rows that a router turns away leave holes whatever the fill.
-     A layer whose attention is not in the plan at all has no cache (LLM-Drop, arXiv 2406.15786).
+     A layer whose attention is not in the plan at all has no cache (LLM-Drop, arXiv 2406.15786); one with LTX_SHARE reads that of another.
 
    MEMORY
      The library never allocates. Each object has a ..._need function that says how many bytes at which alignment,
@@ -347,19 +351,26 @@ LTX_API ltx_result ltx_repack(const ltx_model *model, ltx_mem mem, ltx_model *ou
                  two steps of a layer, the second with this bit)
    LTX_WEIGH     what the branches add is multiplied by the probability of the layer's router (mixture of depths, arXiv 2404.02258)
    LTX_RENUMBER  positions in this step are the numbers of the slots in its cache, 0, 1, 2, ... without gaps (gamma-MoD, arXiv 2410.13859)
-   LTX_PROMPT    the router decides about rows that want no logits; all others run */
-enum { LTX_ATTN = 1, LTX_FFN = 2, LTX_BESIDE = 4, LTX_WEIGH = 8, LTX_RENUMBER = 16, LTX_PROMPT = 32 };
+   LTX_PROMPT    the router decides about rows that want no logits; all others run
+   LTX_SHARE     the attention has no keys and values of its own, it reads the cache that an earlier step of the plan fills and that its `cache` names
+                 (cross-layer attention, arXiv 2405.12981); the layer may lack wk and wv */
+enum { LTX_ATTN = 1, LTX_FFN = 2, LTX_BESIDE = 4, LTX_WEIGH = 8, LTX_RENUMBER = 16, LTX_PROMPT = 32, LTX_SHARE = 64 };
+enum { LTX_KINDS = 4 }; /* of rows: 0 text, the others what you like, for instance the tokens of one image each */
 
 typedef struct ltx_step {
     int16_t layer;      /* whose weights                                                         */
-    int16_t cache;      /* 0 = the cache of index `layer`, c > 0 = the cache of index c - 1; no two attention steps of a plan share one */
+    int16_t cache;      /* 0 = the cache of index `layer`, c > 0 = the cache of index c - 1; no two attention steps of a plan fill the same */
     uint8_t run;        /* LTX_ATTN | LTX_FFN, at least one, and the other bits above            */
     uint8_t gate;       /* 1 = the policy is asked after this step                               */
     float   attn_scale; /* factor of the attention branch before it is added; 0 = 1              */
     float   ffn_scale;  /* factor of the ffn branch; 0 = 1                                       */
     float   route;      /* > 0: only rows run whose layer's router says more than this; for the others the step is not there: no slot
-                           in its cache, whatever the plan's fill. 0 = every row                 */
+                           in its cache, whatever the plan's fill. < 0: of the rows of each kind that came in one batch this share, at least one, whose
+                           router says most; where there are other kinds those of kind 0 all run (VideoLLM-MoD, arXiv 2408.16730). 0 = every row */
     int16_t adapter;    /* a > 0 = with adapters[a - 1] of the model; 0 = none                   */
+    float   keep;       /* > 0: before this step the rows of each kind above 0 become fewer: of those that came in one batch this share stays, to which the batch's
+                           last row pays most attention here (mean over the heads, keys of the batch); the others are gone. For prompts in one
+                           batch (PyramidDrop, arXiv 2410.17247, with LTX_RENUMBER from here on). 0 = all stay */
 } ltx_step;
 
 typedef enum ltx_fill { LTX_FILL_PROJECT = 0, LTX_FILL_DEFER = 1, LTX_FILL_NONE = 2 } ltx_fill; /* see the manual */
@@ -378,6 +389,8 @@ typedef struct ltx_plan {
    beside: lets steps first + 1..last read what step `first` reads. (parallel layers)
    split:  makes two steps of each that runs attention and ffn, the gate behind the second, so that a gate may stand between them.
            LTX_E_FULL if cap is too small.
+   within: cuts the plan behind the deepest exit (ltx_model.exits; any step if that is 0) where one row reads no more than so many bytes of weights, the
+           head's included (nested depths, SortedNet, arXiv 2309.00255). LTX_E_FULL if there is none.
    gates:  puts a gate after steps first, first + every, ... (0-based, before the last step) and removes all others; every 0 = none.
    All return LTX_E_ARG for a layer, range or first gate that is not there, and then change nothing. */
 LTX_API ltx_result ltx_plan_full(const ltx_model *model, ltx_step *steps, int32_t cap, int32_t *count);
@@ -385,7 +398,10 @@ LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer,
 LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count, int32_t first, int32_t last, int32_t times);
 LTX_API ltx_result ltx_plan_beside(ltx_step *steps, int32_t count, int32_t first, int32_t last);
 LTX_API ltx_result ltx_plan_split(ltx_step *steps, int32_t cap, int32_t *count);
+LTX_API ltx_result ltx_plan_within(const ltx_model *model, const ltx_step *steps, int32_t *count, uint64_t bytes);
 LTX_API ltx_result ltx_plan_gates(ltx_step *steps, int32_t count, int32_t first, int32_t every);
+/* Bytes of weights that one row reads on its way through so many steps and the head. */
+LTX_API uint64_t ltx_plan_bytes(const ltx_model *model, const ltx_step *steps, int32_t count);
 
 /* ---- policies: when to stop ----------------------------------------------------------------------------- */
 
@@ -434,6 +450,11 @@ typedef struct ltx_policy {
                                token is not on the list goes on. Without a list: no effect       */
     ltx_gate_fn *tap;       /* NULL = none; may answer LTX_GO or LTX_STOP                        */
     void        *user;      /* handed to both                                                    */
+    int32_t      monotone;  /* 1: no row goes deeper than one of its sequence left before (SkipDecode, arXiv 2307.02628), so that LTX_FILL_NONE leaves no holes that
+                               anybody sees. A rewind to 0 forgets that                          */
+    int32_t      by_kind;   /* 1: with LTX_EXIT_COSINE and all_rows, the rows of a kind leave together, when the mean of their cosines is >= kinds[kind]
+                               (exits by modality: MuE, arXiv 2211.11152)                        */
+    float        kinds[LTX_KINDS];
 } ltx_policy;
 
 /* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710) or from earlier in the text, then run the remaining steps for
@@ -498,6 +519,7 @@ typedef struct ltx_session_desc {
     ltx_log    log;
     int32_t    sequences;  /* texts that run side by side, each with a cache of its own; 0 = 1. What stands in rows of different ones at the same step is
                               one batch: weights are read once. See ltx_use, ltx_batch.sequence, ltx_hold */
+    int32_t    features;   /* 1: memory for ltx_batch.features                                   */
     uint32_t   guard_tail; /* must stay 0                                                        */
 } ltx_session_desc;
 
@@ -539,6 +561,8 @@ typedef struct ltx_batch {
     const uint8_t *want;   /* [count] 1 = this row wants logits, instead of `logits`; NULL       */
     int32_t        first;  /* 1: return as soon as some row has its logits; the others stay where they are and go on in the next call. With looped layers rows
                               at different loops meet at the same weights (depth-wise batching, arXiv 2410.20672) */
+    const uint8_t *kind;   /* [count] 0..LTX_KINDS-1, see there; NULL = 0                        */
+    int32_t        features; /* 1: hidden vectors of all rows are wanted; at most `rows` rows, no hold, not with `first` */
 } ltx_batch;
 typedef struct ltx_ready { const float *logits; int32_t sequence, position, depth; } ltx_ready;
 typedef struct ltx_output {
@@ -546,8 +570,15 @@ typedef struct ltx_output {
     const int32_t *depth;  /* [batch.logits] steps of the plan that lay behind the row when its logits were read, skipped ones included */
     const ltx_ready *ready; /* [n_ready] every row that got its logits in this call, those of earlier calls included, in the order of getting them */
     int32_t        n_ready;
+    const float   *features; /* [count][dim] normed as for the head, from the depth where each row stopped */
 } ltx_output;
 LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *batch, ltx_output *out);
+
+/* A vector for a whole text: the sequence in use is rewound to 0, the batch is run, its rows' features become one (LTX_POOL_FIRST: the first one, LTX_POOL_LAST,
+   LTX_POOL_MEAN), of which the first `size` numbers are scaled to length 1 and put into out (Matryoshka embeddings, arXiv 2205.13147; from a plan
+   of n layers: 2DMSE, arXiv 2402.14776). LTX_E_NAN if that is impossible. */
+enum { LTX_POOL_MEAN = 0, LTX_POOL_FIRST = 1, LTX_POOL_LAST = 2 };
+LTX_API ltx_result ltx_embed(ltx_session *s, const ltx_batch *batch, int32_t pool, int32_t size, float *out);
 
 /* Forget all positions >= position. LTX_E_ARG if that is negative or ahead, or, with a window, more than `rows` tokens behind the
    furthest position reached so far. Rewind to 0 always works: a new sequence. */
@@ -573,6 +604,7 @@ typedef struct ltx_stats {
     uint64_t attended;      /* cache slots attended to, summed over rows and steps               */
     uint64_t exits;         /* rows that left before the last step of the plan                   */
     uint64_t skipped;       /* steps that gates or routers let rows skip, summed over rows        */
+    uint64_t dropped;       /* rows that a step did not keep                                      */
     uint64_t rounds, drafted, accepted; /* speculation: rounds, drafted tokens, those kept       */
 } ltx_stats;
 LTX_API void ltx_session_stats(const ltx_session *s, ltx_stats *out);
@@ -4317,12 +4349,12 @@ LTXI_FN ltx_result ltxi_check_layer(const ltx_log *log, const ltx_model *m, int3
 {
     const ltx_layer *l = &m->layers[i];
     int32_t d = m->dim, q = m->n_heads * m->head_dim, k = m->n_kv_heads * m->head_dim, f = l->w_up.rows, c, opt = LTXI_OPTIONAL, vec = LTXI_VECTOR;
-    int32_t no_attn = l->wq.data == NULL ? LTXI_OPTIONAL : 0, no_ffn = l->w_up.data == NULL ? LTXI_OPTIONAL : 0;
+    int32_t no_attn = l->wq.data == NULL ? LTXI_OPTIONAL : 0, no_kv = l->wk.data == NULL && l->wv.data == NULL ? LTXI_OPTIONAL : 0, no_ffn = l->w_up.data == NULL ? LTXI_OPTIONAL : 0;
     ltx_result r;
     struct { const char *name; const ltx_mat *w; int32_t rows, cols, flags; } t[23];
     int32_t n = 0;
 #define LTXI_WANT(field, rows_, cols_, flags_) t[n].name = #field; t[n].w = &l->field; t[n].rows = rows_; t[n].cols = cols_; t[n++].flags = flags_
-    LTXI_WANT(attn_norm, 1, d, vec | no_attn); LTXI_WANT(wq, q, d, no_attn); LTXI_WANT(wk, k, d, no_attn); LTXI_WANT(wv, k, d, no_attn); LTXI_WANT(wo, d, q, no_attn);
+    LTXI_WANT(attn_norm, 1, d, vec | no_attn); LTXI_WANT(wq, q, d, no_attn); LTXI_WANT(wk, k, d, no_kv); LTXI_WANT(wv, k, d, no_kv); LTXI_WANT(wo, d, q, no_attn);
     LTXI_WANT(bq, 1, q, vec | opt); LTXI_WANT(bk, 1, k, vec | opt); LTXI_WANT(bv, 1, k, vec | opt); LTXI_WANT(bo, 1, d, vec | opt);
     LTXI_WANT(q_norm, 1, m->head_dim, vec | opt); LTXI_WANT(k_norm, 1, m->head_dim, vec | opt);
     LTXI_WANT(ffn_norm, 1, d, vec | no_ffn); LTXI_WANT(w_up, -1, d, no_ffn); LTXI_WANT(w_down, d, no_ffn ? -1 : f, no_ffn); LTXI_WANT(w_gate, no_ffn ? -1 : f, d, opt);
@@ -4450,7 +4482,9 @@ LTX_API ltx_result ltx_repack(const ltx_model *model, ltx_mem mem, ltx_model *ou
 typedef struct ltxi_sequence {
     int32_t position, high; /* next position; highest ever since the last reset (rewinding with a window) */
     int32_t hold;           /* its rows stop before this step                                  */
+    int32_t depth, depth_before; /* the least at which one of its rows has left, for policy.monotone; before the call */
     int32_t begin, coming;  /* of a call: position before it; rows that it adds                */
+    int32_t kinds[LTX_KINDS]; /* rows of each kind that it adds                                 */
 } ltxi_sequence;
 typedef struct ltxi_row {
     int32_t token, position, sequence;
@@ -4462,10 +4496,13 @@ typedef struct ltxi_row {
     int32_t slot;  /* its place in ltx_session.x and .angles                                        */
     uint8_t decided; /* logits are read (or it left): rides along for its keys and values only      */
     uint8_t held;    /* a drafted row: waits, but rides along, until verification */
+    uint8_t routed;  /* the router of its next step lets it in */
     uint8_t filling; /* left under LTX_FILL_PROJECT: goes on by itself to the end of the plan       */
     int32_t best, same;  /* LTX_EXIT_PATIENCE: best token at the last gate, for how many gates       */
     float   least, most; /* LTX_EXIT_CHANGE: range of the changes so far                             */
     int32_t gates;       /* how many this row has been asked at                                      */
+    int32_t kind, peers; /* rows of its kind that came with it, itself included                      */
+    int32_t feature;     /* its place among the features, -1 = none                                  */
 } ltxi_row;
 
 enum { LTXI_NO_HOLD = LTX_MAX_STEPS + 1 };
@@ -4500,9 +4537,9 @@ struct ltx_session {
     float     hits[LTXI_BINS + LTXI_LOOKUP], tries[LTXI_BINS + LTXI_LOOKUP], round_cost, round_tokens; /* acceptance per confidence, then per length of a match; cost of rounds, tokens got */
     int32_t  *past, past_size; /* [desc.sequences][past_size] tokens by position modulo past_size, -1 = none; for lookups */
     /* scratch block */
-    float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn;
+    float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn, *features;
     ltxi_acts acts;
-    float   *weight;         /* [R] by slot: what a router said */
+    float   *weight;         /* [R] by slot: what a router said, or attention paid to a row */
     int32_t *batch, *order, *entry, *map, *depths;
     ltx_ready *ready;        /* [R] */
     size_t attn_area;
@@ -4534,26 +4571,36 @@ LTXI_FN int ltxi_adapter_ok(const ltx_log *log, const ltx_model *m, int32_t step
     return !(st->run & LTX_FFN) || ((l->w_gate.data == NULL || ltxi_lora_ok(log, step, m, &a->gate, &l->w_gate)) && ltxi_lora_ok(log, step, m, &a->up, &l->w_up) && ltxi_lora_ok(log, step, m, &a->down, &l->w_down));
 }
 LTXI_FN int ltxi_in_unit(float x) { return x >= 0 && x <= 1; }
+LTXI_FN int ltxi_fills(const ltx_step *st) { return (st->run & (LTX_ATTN | LTX_SHARE)) == LTX_ATTN; }
+/* Of the steps before, or NULL: the one that fills the same cache. */
+LTXI_FN const ltx_step *ltxi_filler(const ltx_plan *p, int32_t step)
+{
+    int32_t j;
+    for (j = 0; j < step; j++) if (ltxi_fills(&p->steps[j]) && ltxi_cache_of(&p->steps[j]) == ltxi_cache_of(&p->steps[step])) return &p->steps[j];
+    return NULL;
+}
 /* Everything about a plan except whether its caches have memory. */
 LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const ltx_plan *p)
 {
-    int32_t i, j;
+    int32_t i;
     ltx_result r;
     if ((r = ltxi_range(log, "plan.count", 1, p->count, LTX_MAX_STEPS)) != LTX_OK || (r = ltxi_range(log, "plan.fill", 0, p->fill, LTX_FILL_NONE)) != LTX_OK) return r;
     for (i = 0; i < p->count; i++) {
         const ltx_step *st = &p->steps[i];
         if (st->layer < 0 || st->layer >= m->n_layers) return ltxi_fail(log, LTX_E_ARG, i, "step.layer", LTXI_S("no such layer"), m->n_layers - 1, st->layer);
-        if ((st->run & (LTX_ATTN | LTX_FFN)) == 0 || st->run > (LTX_PROMPT * 2 - 1) || (i == 0 && st->run & LTX_BESIDE))
+        if ((st->run & (LTX_ATTN | LTX_FFN)) == 0 || st->run > (LTX_SHARE * 2 - 1) || (i == 0 && st->run & LTX_BESIDE))
             return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("no such branches, or nothing beside"), LTX_ATTN | LTX_FFN, st->run);
         if ((st->run & LTX_ATTN && !ltxi_has_attn(&m->layers[st->layer])) || (st->run & LTX_FFN && !ltxi_has_ffn(&m->layers[st->layer])))
             return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("the layer lacks this branch"), 0, st->run);
         if (!ltxi_adapter_ok(log, m, i, st)) return ltxi_fail(log, LTX_E_ARG, i, "step.adapter", LTXI_S("no such adapter, or it does not suit the layer"), m->n_adapters, st->adapter);
-        if (!ltxi_in_unit(st->route) || ((st->route > 0 || st->run & LTX_WEIGH) && m->layers[st->layer].router.data == NULL))
-            return ltxi_fail(log, LTX_E_ARG, i, "step.route", LTXI_S("not from 0 to 1, or the layer has no router"), 0, st->layer);
+        if (!ltxi_in_unit(ltxi_abs(st->route)) || !ltxi_in_unit(st->keep) || ((ltxi_abs(st->route) > 0 || st->run & LTX_WEIGH) && m->layers[st->layer].router.data == NULL))
+            return ltxi_fail(log, LTX_E_ARG, i, "step.route, step.keep", LTXI_S("not from 0 to 1, or the layer has no router"), 0, st->layer);
         if (!ltxi_finite(st->attn_scale) || !ltxi_finite(st->ffn_scale)) return ltxi_fail(log, LTX_E_ARG, i, "step.attn_scale, step.ffn_scale", LTXI_S("not finite"), 0, 0);
         if (st->cache < 0 || st->cache > LTX_MAX_STEPS) return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("out of range"), LTX_MAX_STEPS, st->cache);
-        for (j = 0; j < i; j++) if (st->run & p->steps[j].run & LTX_ATTN && ltxi_cache_of(&p->steps[j]) == ltxi_cache_of(st))
-            return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("two steps of the plan share it"), j, ltxi_cache_of(st));
+        if (ltxi_fills(st) && ltxi_filler(p, i) != NULL) return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("two steps of the plan fill it"), ltxi_filler(p, i) - p->steps, ltxi_cache_of(st));
+        if (st->run & LTX_SHARE && (!(st->run & LTX_ATTN) || ltxi_filler(p, i) == NULL)) return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("no step before fills what is to be shared"), 0, ltxi_cache_of(st));
+        if (((ltxi_fills(st) || st->keep > 0) && m->layers[st->layer].wk.data == NULL) || (st->keep > 0 && !(st->run & LTX_ATTN)))
+            return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("the layer has no keys"), LTX_SHARE, st->run);
     }
     return LTX_OK;
 }
@@ -4599,7 +4646,7 @@ LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
         || (r = ltxi_range(log, "sinks", 0, d->sinks, d->window > 0 ? LTX_MAX_TOKENS : 0)) != LTX_OK
         || (r = ltxi_range(log, "draft_max", 0, d->draft_max, ltxi_min(LTXI_DRAFTS, d->rows - 1))) != LTX_OK
         || (r = ltxi_range(log, "act_bits", 8, d->act_bits, 16)) != LTX_OK || (r = ltxi_range(log, "act_bits", 0, d->act_bits % 8, 0)) != LTX_OK
-        || (r = ltxi_range(log, "sequences", 1, d->sequences, 65536)) != LTX_OK
+        || (r = ltxi_range(log, "sequences", 1, d->sequences, 65536)) != LTX_OK || (r = ltxi_range(log, "features", 0, d->features, 1)) != LTX_OK
         || (r = ltxi_range(log, "threads", 1, d->threads, 1024)) != LTX_OK || (r = ltxi_range(log, "isa", 0, d->isa, LTX_ISA_COUNT - 1)) != LTX_OK) return r;
     return LTX_OK;
 }
@@ -4613,6 +4660,7 @@ LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_model *m, con
         return ltxi_fail(log, LTX_E_ARG, -1, "policy", LTXI_S("unknown rule, no callback or threshold not a number"), LTX_EXIT_CHANGE, p->rule);
     if (p->rule == LTX_EXIT_PROBE && m->probes.data == NULL) return ltxi_fail(log, LTX_E_ARG, -1, "policy.rule", LTXI_S("the model has no probes"), 0, p->rule);
     if (p->yes < LTX_UNDO || p->yes == LTX_STOP) return ltxi_fail(log, LTX_E_ARG, -1, "policy.yes", LTXI_S("no such answer"), LTX_UNDO, p->yes);
+    if (p->by_kind && !(p->rule == LTX_EXIT_COSINE && p->all_rows && p->yes == 0)) return ltxi_fail(log, LTX_E_ARG, -1, "policy.by_kind", LTXI_S("only with LTX_EXIT_COSINE, all_rows and yes = 0"), LTX_EXIT_COSINE, p->rule);
     if (p->all_rows && ltxi_rule_reads_logits(p)) return ltxi_fail(log, LTX_E_ARG, -1, "policy.all_rows", LTXI_S("the rule needs logits, which most rows have not"), 0, p->rule);
     return LTX_OK;
 }
@@ -4656,7 +4704,7 @@ LTXI_FN void ltxi_session_caches(ltx_session *s)
     if (p->steps == NULL) {
         for (i = 0; i < s->model.n_layers; i++) s->n_storage += ltxi_has_attn(&s->model.layers[i]);
         s->n_caches = s->model.n_layers;
-    } else for (i = 0; i < p->count; i++) if (p->steps[i].run & LTX_ATTN) {
+    } else for (i = 0; i < p->count; i++) if (ltxi_fills(&p->steps[i])) {
         s->n_caches = ltxi_max(s->n_caches, ltxi_cache_of(&p->steps[i]) + 1);
         s->n_storage++;
     }
@@ -4700,6 +4748,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->v = (float *)ltxi_take(scratch, ltxi_mul(r, (size_t)s->kv_ld), 4);
     s->logits = (float *)ltxi_take(scratch, ltxi_mul(logits, vocab), 4);
     s->probs = (float *)ltxi_take(scratch, ltxi_mul((size_t)d->draft_max + 1, vocab), 4);
+    s->features = (float *)ltxi_take(scratch, d->features ? ltxi_mul(r, (size_t)s->model.dim) : 0, 4);
     s->order = (int32_t *)ltxi_take(scratch, vocab, 4);
     s->batch = (int32_t *)ltxi_take(scratch, r, 4 * 3);
     s->entry = (int32_t *)ltxi_take(scratch, r, 4);
@@ -4714,6 +4763,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
 /* Check and resolve into *s everything that need and init have in common. */
 LTXI_FN ltx_result ltxi_session_resolve(const ltx_model *model, const ltx_session_desc *desc, ltx_session *s)
 {
+    int32_t i;
     ltx_result r;
     if (model == NULL || desc == NULL) return LTX_E_ARG;
     memset(s, 0, sizeof *s);
@@ -4722,6 +4772,8 @@ LTXI_FN ltx_result ltxi_session_resolve(const ltx_model *model, const ltx_sessio
     s->model = *model;
     ltxi_model_defaults(&s->model);
     if ((r = ltxi_desc_resolve(&s->model, &s->desc)) != LTX_OK) return r;
+    for (i = 0; desc->plan.steps == NULL && i < s->model.n_layers; i++) if (ltxi_has_attn(&s->model.layers[i]) && s->model.layers[i].wk.data == NULL)
+        return ltxi_fail(&desc->log, LTX_E_ARG, i, "plan", LTXI_S("a layer without keys needs a plan with LTX_SHARE"), LTX_SHARE, 0);
     if (desc->plan.steps != NULL && (r = ltxi_plan_check(&desc->log, &s->model, &desc->plan)) != LTX_OK) return r;
     if ((r = ltxi_policy_check(&desc->log, &s->model, &s->desc.policy)) != LTX_OK) return r;
     if ((r = ltxi_draft_check(&desc->log, &s->desc.draft, desc->plan.steps != NULL ? desc->plan.count : s->model.n_layers, s->desc.draft_max)) != LTX_OK) return r;
@@ -4789,10 +4841,10 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     for (i = 0; i < s->model.n_draft_ids; i++) ltxi_copy_row(&s->draft_head, ltxi_draft_id(&s->model, i), s->short_rows, i);
     if (s->model.n_draft_ids > 0) { s->draft_head.data = s->short_rows; s->draft_head.rows = s->model.n_draft_ids; }
     for (i = 0; i < s->n_caches; i++) s->storage[i] = -1;
-    for (i = 0; i < s->desc.plan.count; i++) if (s->desc.plan.steps[i].run & LTX_ATTN) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
+    for (i = 0; i < s->desc.plan.count; i++) if (ltxi_fills(&s->desc.plan.steps[i])) s->storage[ltxi_cache_of(&s->desc.plan.steps[i])] = (int16_t)next++;
     for (i = 0; i < s->desc.rows; i++) s->free_slots[i] = s->desc.rows - 1 - i;
     memset(s->sequences, 0, (size_t)s->desc.sequences * sizeof *s->sequences);
-    for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = LTXI_NO_HOLD;
+    for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = s->sequences[i].depth = LTXI_NO_HOLD;
     s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
     for (i = 0; i < LTXI_BINS + LTXI_LOOKUP; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
         s->tries[i] = 2.0f;
@@ -4892,7 +4944,7 @@ LTXI_FN int32_t ltxi_add_row(ltx_session *s, int32_t sequence, int32_t token, co
     for (; at > 0 && s->rows[at - 1].sequence > sequence; at--) s->rows[at] = s->rows[at - 1];
     r = &s->rows[at];
     memset(r, 0, sizeof *r);
-    r->token = token; r->position = q->position; r->sequence = sequence; r->out = out; r->wanted = out >= 0; r->slot = slot; r->turned = -1;
+    r->token = token; r->position = q->position; r->sequence = sequence; r->out = out; r->wanted = out >= 0; r->slot = slot; r->turned = r->feature = -1; r->peers = 1;
     if (s->past_size > 0) s->past[sequence * s->past_size + q->position % s->past_size] = token;
     s->n_rows++;
     q->position++;
@@ -4926,7 +4978,7 @@ struct ltxi_rowwise {
     const float *from, *weight; /* [R][ld], [R], by slot */
     const ltx_layer *l;
     float scale;
-    int32_t full;
+    int32_t first, full;  /* rows first.. have keys, rows ..full - 1 have queries */
     ltxi_row_fn *fn;
 };
 LTXI_FN void ltxi_rowwise_task(void *arg, int32_t index)
@@ -5037,7 +5089,7 @@ LTXI_FN void ltxi_finish_row(const ltxi_rowwise *w, int32_t i)
     const ltx_model *m = &s->model;
     const ltxi_row *r = &s->rows[w->idx[i]];
     float *q = s->q + (size_t)i * (size_t)s->q_ld;
-    ltxi_finish_heads(s, s->k + (size_t)i * (size_t)s->kv_ld, m->n_kv_heads, &l->k_norm, ltxi_angles(s, r, 0), 1.0f);
+    if (i >= w->first) ltxi_finish_heads(s, s->k + (size_t)i * (size_t)s->kv_ld, m->n_kv_heads, &l->k_norm, ltxi_angles(s, r, 0), 1.0f);
     if (i >= w->full) return;
     if (s->kv.sinks > 0) {
         memcpy(s->q_sink + (size_t)i * (size_t)s->q_ld, q, (size_t)s->q_ld * 4);
@@ -5056,6 +5108,17 @@ LTXI_FN void ltxi_number_rows(ltx_session *s, const int32_t *idx, int32_t full, 
         ltxi_row *r = &s->rows[idx[ltxi_next_row(idx, full, n, &a, &b)]];
         if (c != ltxi_row_cache(s, r)) { c = ltxi_row_cache(s, r); number = c->n; }
         ltxi_turn_to(s, r, ltxi_step_of(s, r)->run & LTX_RENUMBER ? number++ : r->position);
+    }
+}
+/* In the cache of another step: the latest entry that is not after the row, -1 = none. */
+LTXI_FN void ltxi_find_entries(ltx_session *s, const int32_t *idx, int32_t n)
+{
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        ltxi_row *r = &s->rows[idx[i]];
+        const ltxi_cache *c = ltxi_row_cache(s, r);
+        for (s->entry[i] = c->n - 1; s->entry[i] >= 0 && c->position[ltxi_slot(&s->kv, s->entry[i])] > r->position; s->entry[i]--) { }
+        ltxi_turn_to(s, r, ltxi_step_of(s, r)->run & LTX_RENUMBER ? ltxi_max(0, s->entry[i]) : r->position);
     }
 }
 /* Append keys and values in order of position. */
@@ -5090,13 +5153,16 @@ LTXI_FN void ltxi_attend_all(ltx_session *s, const int32_t *idx, int32_t n)
     int32_t first, end;
     for (first = 0; first < n; first = end) {
         const ltxi_cache *c = ltxi_row_cache(s, &s->rows[idx[first]]);
-        for (end = first + 1; end < n && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
-        ltxi_attend_rows(s, c, first, end);
+        for (end = first + 1; end < n && s->entry[end] >= 0 && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
+        if (s->entry[first] >= 0) { ltxi_attend_rows(s, c, first, end); continue; }
+        memset(s->att + (size_t)first * (size_t)s->ld, 0, (size_t)s->q_ld * 4); /* nothing to look at */
+        end = first + 1;
     }
 }
 LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t full, int32_t n)
 {
     const ltx_layer *l = &s->model.layers[st->layer];
+    const int own = ltxi_fills(st);
     ltxi_job jobs[3], out = ltxi_job_of(&l->wo, &l->bo, s->y, s->ld);
     ltxi_rowwise w;
     ltxi_norm_rows(s, ltxi_input(s, st), s->model.norm_after ? NULL : &l->attn_norm, &l->attn_norm_bias, idx, n);
@@ -5104,16 +5170,17 @@ LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int
     jobs[1] = ltxi_job_of(&l->wv, &l->bv, s->v, s->kv_ld);
     jobs[2] = ltxi_job_of(&l->wq, &l->bq, s->q, s->q_ld);
     ltxi_acts_set(&s->acts, s->xn);
-    ltxi_multiply(&s->m, &s->acts, n, n, jobs, full == n ? 3 : 2);
-    if (full < n && full > 0) ltxi_multiply(&s->m, &s->acts, full, n, &jobs[2], 1);
-    ltxi_adapt(s, idx, n, offsetof(ltx_adapter, k), s->xn, s->k, s->kv_ld, s->y);
-    ltxi_adapt(s, idx, n, offsetof(ltx_adapter, v), s->xn, s->v, s->kv_ld, s->y);
+    if (own) ltxi_multiply(&s->m, &s->acts, n, n, jobs, full == n ? 3 : 2);
+    if (full < n ? full > 0 : !own) ltxi_multiply(&s->m, &s->acts, full, n, &jobs[2], 1);
+    if (own) ltxi_adapt(s, idx, n, offsetof(ltx_adapter, k), s->xn, s->k, s->kv_ld, s->y);
+    if (own) ltxi_adapt(s, idx, n, offsetof(ltx_adapter, v), s->xn, s->v, s->kv_ld, s->y);
     ltxi_adapt(s, idx, full, offsetof(ltx_adapter, q), s->xn, s->q, s->q_ld, s->y);
     w = ltxi_rowwise_of(s, idx, n, s->q_ld);
-    w.l = l; w.full = full;
-    ltxi_number_rows(s, idx, full, n);
+    w.l = l; w.first = own ? 0 : n; w.full = full;
+    if (own) ltxi_number_rows(s, idx, full, n);
+    else ltxi_find_entries(s, idx, n);
     ltxi_row_by_row(&w, ltxi_finish_row);
-    ltxi_append_rows(s, idx, full, n);
+    if (own) ltxi_append_rows(s, idx, full, n);
     s->stats.fill_rows += (uint64_t)(n - full);
     if (full == 0) return;
     s->stats.attn_rows += (uint64_t)full;
@@ -5168,6 +5235,25 @@ LTXI_FN ltx_result ltxi_head(ltx_session *s, const ltx_mat *w, const int32_t *id
     return LTX_OK;
 }
 
+LTXI_FN float ltxi_cosine(const ltx_session *s, const ltxi_row *r)
+{
+    const float *x = ltxi_hidden(s, r), *before = s->before + (size_t)r->slot * (size_t)s->ld;
+    return s->m.k->dot(x, before, s->model.dim) / sqrtf(s->m.k->dot(x, x, s->model.dim) * s->m.k->dot(before, before, s->model.dim));
+}
+/* Rows of a sequence and kind answer as one: do they leave? The answers are put into `routed`, which is free here. */
+LTXI_FN void ltxi_ask_kinds(ltx_session *s, const int32_t *asked, int32_t count)
+{
+    const ltx_policy *p = &s->desc.policy;
+    int32_t i, j, n;
+    for (i = 0; i < count; i++) {
+        ltxi_row *r = &s->rows[asked[i]];
+        float sum = 0;
+        for (j = i; j > 0 && s->rows[asked[j - 1]].sequence == r->sequence; j--) if (s->rows[asked[j - 1]].kind == r->kind) break;
+        if (j > 0 && s->rows[asked[j - 1]].sequence == r->sequence) { r->routed = s->rows[asked[j - 1]].routed; continue; } /* one of them has been asked */
+        for (n = 0, j = i; j < count && s->rows[asked[j]].sequence == r->sequence; j++) if (s->rows[asked[j]].kind == r->kind) { sum += ltxi_cosine(s, &s->rows[asked[j]]); n++; }
+        r->routed = sum / (float)n >= p->kinds[r->kind];
+    }
+}
 /* Do the built-in rules say yes to this row, whose step has just run? */
 LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, const float *before, const float *logits)
 {
@@ -5181,10 +5267,10 @@ LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, const float *before, cons
     case LTX_EXIT_PROBE:
         ltxi_norm(s, x, &s->model.out_norm, &s->model.out_norm_bias, s->xn);
         return ltxi_logistic(s, &s->model.probes, &s->model.probe_bias, ltxi_step_of(s, r)[-1].layer, s->xn) >= p->threshold;
-    case LTX_EXIT_COSINE: case LTX_EXIT_CHANGE:
+    case LTX_EXIT_COSINE: return p->by_kind ? r->routed : ltxi_cosine(s, r) >= p->threshold;
+    case LTX_EXIT_CHANGE:
         now = s->m.k->dot(x, x, s->model.dim);
         then = s->m.k->dot(before, before, s->model.dim);
-        if (p->rule == LTX_EXIT_COSINE) return s->m.k->dot(x, before, s->model.dim) / sqrtf(now * then) >= p->threshold;
         now = sqrtf(now) - sqrtf(then);
         r->least = first || now < r->least ? now : r->least;
         r->most = first || now > r->most ? now : r->most;
@@ -5234,6 +5320,11 @@ LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n)
     return r;
 }
 
+/* A row goes no further: what it has come to. */
+LTXI_FN void ltxi_keep_feature(ltx_session *s, const ltxi_row *r)
+{
+    if (r->feature >= 0) ltxi_norm(s, ltxi_hidden(s, r), &s->model.out_norm, &s->model.out_norm_bias, s->features + (size_t)r->feature * (size_t)s->model.dim);
+}
 /* A row's logits are read, or will be before the call returns. */
 LTXI_FN void ltxi_is_ready(ltx_session *s, const ltxi_row *r)
 {
@@ -5245,8 +5336,11 @@ LTXI_FN void ltxi_is_ready(ltx_session *s, const ltxi_row *r)
 /* A row leaves after the step that it has just run: what becomes of its missing keys and values is the plan's choice. */
 LTXI_FN void ltxi_leave(ltx_session *s, ltxi_row *r)
 {
+    int32_t *depth = &s->sequences[r->sequence].depth;
     r->decided = 1;
+    *depth = ltxi_min(*depth, r->pc);
     if (r->out >= 0) ltxi_is_ready(s, r);
+    ltxi_keep_feature(s, r);
     s->stats.exits++;
     if (s->desc.plan.fill == LTX_FILL_PROJECT) r->filling = 1;
     if (s->desc.plan.fill == LTX_FILL_NONE) r->pc = s->desc.plan.count;
@@ -5276,9 +5370,10 @@ LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n)
     }
     if (s->desc.policy.screen && s->desc.policy.rule == LTX_EXIT_PROB && s->model.n_draft_ids > 0 && (r = ltxi_screen(s, asked, &count)) != LTX_OK) return r;
     if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, ltxi_head_of(&s->model), asked, count)) != LTX_OK) return r;
+    if (s->desc.policy.by_kind) ltxi_ask_kinds(s, asked, count);
     for (i = 0; i < count; i++) {
         ltxi_row *row = &s->rows[asked[i]];
-        answer = ltxi_ask(s, row);
+        answer = s->desc.policy.monotone && row->pc >= s->sequences[row->sequence].depth ? LTX_LEAVE : ltxi_ask(s, row);
         if (answer < 0 && answer != LTX_UNDO) return LTX_E_STOPPED;
         if (answer == LTX_LEAVE) ltxi_leave(s, row);
         else if (answer == LTX_UNDO) memcpy(ltxi_hidden(s, row), s->before + (size_t)row->slot * (size_t)s->ld, (size_t)s->model.dim * 4);
@@ -5295,6 +5390,7 @@ LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const in
     int32_t *ready = s->batch + 2 * s->desc.rows, count = 0, i;
     for (i = 0; i < n; i++) {
         const ltxi_row *r = &s->rows[batch[i]];
+        if (r->pc == s->desc.plan.count && !r->decided) ltxi_keep_feature(s, r);
         if (r->out < 0 || r->decided || r->held || r->pc != (goal->draft ? s->sequences[r->sequence].hold : s->desc.plan.count)) continue;
         if (!goal->draft) ltxi_is_ready(s, r);
         ready[count++] = batch[i];
@@ -5302,37 +5398,108 @@ LTXI_FN ltx_result ltxi_read_out(ltx_session *s, const ltxi_goal *goal, const in
     return ltxi_head(s, goal->draft ? &s->draft_head : ltxi_head_of(&s->model), ready, count);
 }
 
-/* Does the layer's router let this row run the step? */
-LTXI_FN int ltxi_routed(ltx_session *s, const ltx_step *st, const ltxi_row *r)
+/* Is row i of the batch among the share of its peers, at least `least`, with the largest weights? The first of equals are. */
+LTXI_FN int ltxi_among(const ltx_session *s, const int32_t *batch, int32_t n, int32_t i, float share, int32_t least)
+{
+    const ltxi_row *r = &s->rows[batch[i]], *other;
+    int32_t better = 0, j;
+    for (j = 0; j < n; j++) {
+        other = &s->rows[batch[j]];
+        if (other->sequence != r->sequence || other->kind != r->kind) continue;
+        better += s->weight[other->slot] > s->weight[r->slot] || (j < i && !(s->weight[r->slot] > s->weight[other->slot]));
+    }
+    return better < ltxi_max(least, (int32_t)(share * (float)r->peers));
+}
+/* Which rows do the routers of their layers let in? */
+LTXI_FN void ltxi_route(ltx_session *s, const ltx_step *st, const int32_t *batch, int32_t n)
 {
     const ltx_layer *l = &s->model.layers[st->layer];
-    const float *x = ltxi_input(s, st) + (size_t)r->slot * (size_t)s->ld;
-    if (st->route == 0 && !(st->run & LTX_WEIGH)) return 1;
-    if (l->router_norm.data != NULL) { ltxi_norm(s, x, &l->router_norm, NULL, s->xn); x = s->xn; }
-    s->weight[r->slot] = ltxi_logistic(s, &l->router, &l->router_bias, 0, x);
-    if (s->weight[r->slot] > st->route || st->route == 0 || (st->run & LTX_PROMPT && r->wanted)) return 1;
-    s->stats.skipped++;
-    return 0;
+    int32_t i, kinds = 0;
+    for (i = 0; i < n; i++) {
+        ltxi_row *r = &s->rows[batch[i]];
+        const float *x = ltxi_input(s, st) + (size_t)r->slot * (size_t)s->ld;
+        r->routed = 1;
+        kinds |= r->kind;
+        if (st->route == 0 && !(st->run & LTX_WEIGH)) continue;
+        if (l->router_norm.data != NULL) { ltxi_norm(s, x, &l->router_norm, NULL, s->xn); x = s->xn; }
+        s->weight[r->slot] = ltxi_logistic(s, &l->router, &l->router_bias, 0, x);
+        r->routed = s->weight[r->slot] > st->route || st->route == 0 || (st->run & LTX_PROMPT && r->wanted);
+    }
+    for (i = 0; st->route < 0 && i < n; i++) {
+        ltxi_row *r = &s->rows[batch[i]];
+        r->routed = ltxi_among(s, batch, n, i, -st->route, 1) || (kinds != 0 && r->kind == 0) || (st->run & LTX_PROMPT && r->wanted);
+    }
+    for (i = 0; i < n; i++) s->stats.skipped += !s->rows[batch[i]].routed;
 }
+/* Attention, without adapters and as mean over the heads, that the last of rows idx[0..n), all of one sequence, pays to each of them, into their weights. */
+LTXI_FN void ltxi_pay(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
+{
+    const ltx_model *m = &s->model;
+    const ltx_layer *l = &m->layers[st->layer];
+    ltxi_job k = ltxi_job_of(&l->wk, &l->bk, s->k, s->kv_ld), q = ltxi_job_of(&l->wq, &l->bq, s->q, s->q_ld);
+    int32_t h, i;
+    float sum;
+    ltxi_norm_rows(s, ltxi_input(s, st), m->norm_after ? NULL : &l->attn_norm, &l->attn_norm_bias, idx, n);
+    ltxi_project(s, s->xn, n, &k, 1);
+    ltxi_project(s, s->xn + (size_t)(n - 1) * (size_t)s->ld, 1, &q, 1);
+    for (i = 0; i < n; i++) {
+        ltxi_row *r = &s->rows[idx[i]];
+        if (r->turned < 0) ltxi_turn_to(s, r, r->position);
+        ltxi_finish_heads(s, s->k + (size_t)i * (size_t)s->kv_ld, m->n_kv_heads, &l->k_norm, ltxi_angles(s, r, 0), 1.0f);
+        if (i == n - 1) ltxi_finish_heads(s, s->q, m->n_heads, &l->q_norm, ltxi_angles(s, r, 0), m->attn_scale);
+        s->weight[r->slot] = 0;
+    }
+    for (h = 0; h < m->n_heads; h++) {
+        const float *key = s->k + (size_t)(h / (m->n_heads / m->n_kv_heads)) * (size_t)m->head_dim;
+        for (i = 0; i < n; i++) s->att[i] = s->m.k->dot(s->q + (size_t)h * (size_t)m->head_dim, key + (size_t)i * (size_t)s->kv_ld, m->head_dim);
+        sum = s->m.k->expsum(s->att, s->m.k->maximum(s->att, n), n, NULL);
+        for (i = 0; i < n; i++) s->weight[s->rows[idx[i]].slot] += s->att[i] / sum / (float)m->n_heads;
+    }
+}
+/* Rows that the step does not keep are gone; how many of the batch are left. */
+LTXI_FN int32_t ltxi_thin_out(ltx_session *s, const ltx_step *st, int32_t *batch, int32_t n)
+{
+    int32_t first, end, i, left = 0;
+    for (first = 0; first < n; first = end) {
+        int32_t sequence = s->rows[batch[first]].sequence, kinds = 0;
+        for (end = first; end < n && s->rows[batch[end]].sequence == sequence; end++) kinds |= s->rows[batch[end]].kind;
+        if (kinds != 0) ltxi_pay(s, st, batch + first, end - first);
+    }
+    for (i = 0; i < n; i++) {
+        ltxi_row *r = &s->rows[batch[i]];
+        r->routed = r->kind == 0 || r->wanted || ltxi_among(s, batch, n, i, st->keep, 0);
+    }
+    for (i = 0; i < n; i++) {
+        ltxi_row *r = &s->rows[batch[i]];
+        if (r->routed) { batch[left++] = batch[i]; continue; }
+        ltxi_keep_feature(s, r);
+        r->pc = s->desc.plan.count;
+        s->stats.dropped++;
+    }
+    return left;
+}
+
 /* The rows of a batch stand before steps that are alike: they differ in cache and adapter at most. */
 LTXI_FN int ltxi_alike(const ltx_step *a, const ltx_step *b)
 {
-    return a == b || (a->layer == b->layer && a->run == b->run && a->gate == b->gate && !(a->attn_scale != b->attn_scale) && !(a->ffn_scale != b->ffn_scale) && !(a->route != b->route));
+    return a == b || (a->layer == b->layer && a->run == b->run && a->gate == b->gate && !(a->attn_scale != b->attn_scale) && !(a->ffn_scale != b->ffn_scale) && !(a->route != b->route) && !(a->keep != b->keep));
 }
-LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, const int32_t *batch, int32_t n)
+LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t *batch, int32_t n)
 {
     const ltx_step *st = ltxi_step_of(s, &s->rows[batch[0]]), *last = s->desc.plan.steps + s->desc.plan.count - 1;
     int32_t *idx = s->batch + s->desc.rows, full = 0, fill = 0, i, gate = goal->ask && st->gate && s->desc.policy.rule != LTX_EXIT_NEVER;
     size_t hidden = (size_t)s->model.dim * 4;
     ltx_result r;
-    for (i = 0; i < n; i++) if (s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling && ltxi_routed(s, st, &s->rows[batch[i]])) idx[full++] = batch[i];
+    if (st->keep > 0) n = ltxi_thin_out(s, st, batch, n);
+    ltxi_route(s, st, batch, n);
+    for (i = 0; i < n; i++) if (s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling && s->rows[batch[i]].routed) idx[full++] = batch[i];
     for (i = 0; i < n; i++) {
         ltxi_row *row = &s->rows[batch[i]];
         const ltx_step *at = ltxi_step_of(s, row);
         if (at < last && at[1].run & LTX_BESIDE && !(at->run & LTX_BESIDE)) memcpy(s->beside + (size_t)row->slot * (size_t)s->ld, ltxi_hidden(s, row), hidden);
         if (row->skip == 0 && !row->filling) continue;
         if (row->skip > 0) { row->skip--; s->stats.skipped++; }
-        if (s->desc.plan.fill != LTX_FILL_NONE && ltxi_routed(s, st, row)) idx[full + fill++] = batch[i];
+        if (s->desc.plan.fill != LTX_FILL_NONE && row->routed && !(st->run & LTX_SHARE)) idx[full + fill++] = batch[i];
     }
     if (gate) for (i = 0; i < full; i++) memcpy(s->before + (size_t)s->rows[idx[i]].slot * (size_t)s->ld, ltxi_hidden(s, &s->rows[idx[i]]), hidden);
     if (st->run & LTX_ATTN && full + fill > 0) ltxi_attention_branch(s, st, idx, full, full + fill);
@@ -5380,7 +5547,7 @@ LTXI_FN ltx_result ltxi_rewind(ltx_session *s, int32_t sequence, int32_t positio
     ltxi_drop_rows(s, sequence, position);
     for (i = 0; i < s->n_storage; i++) ltxi_cache_rewind(&s->kv, &s->caches[sequence * s->n_storage + i], position);
     q->position = position;
-    if (position == 0) q->high = 0;
+    if (position == 0) { q->high = 0; q->depth = LTXI_NO_HOLD; }
     return LTX_OK;
 }
 LTX_API ltx_result ltx_rewind(ltx_session *s, int32_t position) { return s == NULL ? LTX_E_ARG : ltxi_rewind(s, s->now, position); }
@@ -5420,7 +5587,7 @@ LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count,
     memmove(steps + last + 1 + len * (times - 1), steps + last + 1, (size_t)(*count - last - 1) * sizeof *steps);
     for (j = 1; j < times; j++) for (i = first; i <= last; i++) {
         steps[i + len * j] = steps[i];
-        steps[i + len * j].cache = (int16_t)++next; /* field = index + 1 */
+        if (!(steps[i].run & LTX_SHARE)) steps[i + len * j].cache = (int16_t)++next; /* field = index + 1 */
     }
     *count += len * (times - 1);
     return LTX_OK;
@@ -5449,6 +5616,34 @@ LTX_API ltx_result ltx_plan_split(ltx_step *steps, int32_t cap, int32_t *count)
     *count += both;
     return LTX_OK;
 }
+LTXI_FN uint64_t ltxi_bytes_of(const ltx_mat *w) { return w->data == NULL ? 0 : (uint64_t)w->rows * ltx_row_bytes(w->type, w->cols); }
+LTXI_FN uint64_t ltxi_step_bytes(const ltx_model *m, const ltx_step *st)
+{
+    const ltx_layer *l = &m->layers[st->layer];
+    uint64_t b = 0;
+    if (st->run & LTX_ATTN) b += ltxi_bytes_of(&l->wq) + ltxi_bytes_of(&l->wo) + (ltxi_fills(st) ? ltxi_bytes_of(&l->wk) + ltxi_bytes_of(&l->wv) : 0);
+    if (st->run & LTX_FFN) b += ltxi_bytes_of(&l->w_gate) + ltxi_bytes_of(&l->w_up) + ltxi_bytes_of(&l->w_down);
+    return b;
+}
+LTX_API uint64_t ltx_plan_bytes(const ltx_model *model, const ltx_step *steps, int32_t count)
+{
+    uint64_t b = ltxi_bytes_of(ltxi_head_of(model));
+    int32_t i;
+    for (i = 0; i < count; i++) b += ltxi_step_bytes(model, &steps[i]);
+    return b;
+}
+LTX_API ltx_result ltx_plan_within(const ltx_model *model, const ltx_step *steps, int32_t *count, uint64_t bytes)
+{
+    int32_t n, i, any = 1, layer;
+    if (model == NULL || steps == NULL || count == NULL || *count < 1) return LTX_E_ARG;
+    for (i = 0; i < LTX_MAX_LAYERS / 32; i++) if (model->exits[i] != 0) any = 0;
+    for (i = 0; i < *count; i++) if (steps[i].layer < 0 || steps[i].layer >= model->n_layers) return LTX_E_ARG;
+    for (n = *count; n > 0; n--) {
+        layer = steps[n - 1].layer;
+        if ((n == *count || any || (model->exits[layer / 32] >> layer % 32 & 1u)) && ltx_plan_bytes(model, steps, n) <= bytes) { *count = n; return LTX_OK; }
+    }
+    return LTX_E_FULL;
+}
 LTX_API ltx_result ltx_plan_gates(ltx_step *steps, int32_t count, int32_t first, int32_t every)
 {
     int32_t i;
@@ -5465,7 +5660,7 @@ LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan)
     p = *plan;
     if (p.steps == NULL) ltxi_plan_resolve(s, &p);
     if ((r = ltxi_plan_check(&s->desc.log, &s->model, &p)) != LTX_OK) return r;
-    for (i = 0; i < p.count; i++) if (p.steps[i].run & LTX_ATTN) {
+    for (i = 0; i < p.count; i++) if (ltxi_fills(&p.steps[i])) {
         c = ltxi_cache_of(&p.steps[i]);
         if (c >= s->n_caches || s->storage[c] < 0) return ltxi_fail(&s->desc.log, LTX_E_ARG, i, "step.cache", LTXI_S("the session has no memory for it"), s->n_caches, c);
     }
@@ -5506,6 +5701,7 @@ LTXI_FN ltx_result ltxi_room(const ltx_session *s, int32_t sequence, int32_t cou
     return ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "position", LTXI_S("past the cache"), limit, (int64_t)position + count);
 }
 LTXI_FN int32_t ltxi_sequence_of(const ltx_session *s, const ltx_batch *b, int32_t i) { return b->sequence != NULL ? b->sequence[i] : s->now; }
+LTXI_FN int32_t ltxi_kind_of(const ltx_batch *b, int32_t i) { return b->kind != NULL ? b->kind[i] : 0; }
 LTXI_FN int ltxi_wants(const ltx_batch *b, int32_t i) { return b->want != NULL ? b->want[i] != 0 : i >= b->count - b->logits; }
 /* Everything that a batch can be wrong in; notes where its sequences begin. */
 LTXI_FN ltx_result ltxi_batch_check(ltx_session *s, const ltx_batch *b, int32_t wanted)
@@ -5516,11 +5712,14 @@ LTXI_FN ltx_result ltxi_batch_check(ltx_session *s, const ltx_batch *b, int32_t 
     if (b->tokens != NULL && s->model.embed.data == NULL) return ltxi_fail(log, LTX_E_ARG, -1, "tokens", LTXI_S("the model has no embed"), 0, b->count);
     if (wanted > s->desc.logits_rows || (wanted > 1 && b->count > s->desc.rows)) return ltxi_fail(log, LTX_E_ARG, -1, "logits", LTXI_S("more than logits_rows, or than one for more rows than `rows`"), s->desc.logits_rows, wanted);
     if (b->logits < 0 || b->logits > b->count) return LTX_E_ARG;
-    for (q = 0; q < s->desc.sequences; q++) { s->sequences[q].begin = s->sequences[q].position; s->sequences[q].coming = 0; }
+    if (b->features && (!s->desc.features || b->first || b->count > s->desc.rows)) return ltxi_fail(log, LTX_E_ARG, -1, "features", LTXI_S("no memory, more than `rows`, or with `first`"), s->desc.rows, b->count);
+    for (q = 0; q < s->desc.sequences; q++) { s->sequences[q].begin = s->sequences[q].position; s->sequences[q].depth_before = s->sequences[q].depth; s->sequences[q].coming = 0; }
     for (i = 0; i < b->count; i++) {
         q = ltxi_sequence_of(s, b, i);
         if (q < 0 || q >= s->desc.sequences) return ltxi_fail(log, LTX_E_ARG, i, "sequence", LTXI_S("there is no such sequence"), s->desc.sequences - 1, q);
         s->sequences[q].coming++;
+        if (b->kind != NULL && b->kind[i] >= LTX_KINDS) return ltxi_fail(log, LTX_E_ARG, i, "kind", LTXI_S("there is no such kind"), LTX_KINDS - 1, b->kind[i]);
+        if (b->features && s->sequences[q].hold != LTXI_NO_HOLD) return ltxi_fail(log, LTX_E_ARG, i, "features", LTXI_S("the sequence is on hold"), 0, q);
         if (b->tokens != NULL && (b->tokens[i] < 0 || b->tokens[i] >= s->model.vocab)) return ltxi_fail(log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, b->tokens[i]);
         if (s->model.both_ways && (s->sequences[q].position > 0 || b->count > s->desc.rows))
             return ltxi_fail(log, LTX_E_ARG, -1, "both_ways", LTXI_S("a sequence is one call, of at most `rows` rows, at position 0"), s->desc.rows, b->count);
@@ -5533,8 +5732,13 @@ LTXI_FN ltx_result ltxi_add_piece(ltx_session *s, const ltx_batch *b, int32_t at
 {
     int32_t i, row;
     ltx_result r = LTX_OK;
+    for (i = 0; i < s->desc.sequences; i++) memset(s->sequences[i].kinds, 0, sizeof s->sequences[i].kinds);
+    for (i = at; i < at + count; i++) s->sequences[ltxi_sequence_of(s, b, i)].kinds[ltxi_kind_of(b, i)]++;
     for (i = at; i < at + count; i++) {
         row = ltxi_add_row(s, ltxi_sequence_of(s, b, i), b->tokens != NULL ? b->tokens[i] : -1, b->embeds != NULL ? b->embeds + (size_t)i * (size_t)s->model.dim : NULL, ltxi_wants(b, i) ? (*out)++ : -1);
+        s->rows[row].kind = ltxi_kind_of(b, i);
+        s->rows[row].peers = s->sequences[ltxi_sequence_of(s, b, i)].kinds[ltxi_kind_of(b, i)];
+        if (b->features) s->rows[row].feature = i;
         if (ltxi_tap(s, &row, 1) != LTX_OK) r = LTX_E_STOPPED;
     }
     return r;
@@ -5545,7 +5749,10 @@ LTXI_FN void ltxi_take_back(ltx_session *s, const ltx_batch *b, int32_t done)
     int32_t q, i;
     for (q = 0; q < s->desc.sequences; q++) s->sequences[q].coming = s->sequences[q].begin;
     for (i = 0; i < done; i++) s->sequences[ltxi_sequence_of(s, b, i)].coming++;
-    for (q = 0; q < s->desc.sequences; q++) if (ltxi_rewind(s, q, s->sequences[q].begin) != LTX_OK) ltxi_rewind(s, q, s->sequences[q].coming);
+    for (q = 0; q < s->desc.sequences; q++) {
+        if (ltxi_rewind(s, q, s->sequences[q].begin) != LTX_OK) ltxi_rewind(s, q, s->sequences[q].coming);
+        s->sequences[q].depth = s->sequences[q].depth_before;
+    }
 }
 LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output *out)
 {
@@ -5572,6 +5779,28 @@ LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output
     out->logits = wanted > 0 && missing == 0 ? s->logits : NULL;
     out->depth = out->logits != NULL ? s->depths : NULL;
     out->ready = s->ready; out->n_ready = s->n_ready;
+    out->features = b->features ? s->features : NULL;
+    return LTX_OK;
+}
+LTX_API ltx_result ltx_embed(ltx_session *s, const ltx_batch *batch, int32_t pool, int32_t size, float *out)
+{
+    ltx_batch b;
+    ltx_output o;
+    int32_t i, first, n;
+    float *sum, length;
+    ltx_result r;
+    if (s == NULL || batch == NULL || out == NULL || batch->count < 1 || pool < LTX_POOL_MEAN || pool > LTX_POOL_LAST || size < 1 || size > s->model.dim || batch->sequence != NULL) return LTX_E_ARG;
+    b = *batch;
+    b.features = 1;
+    if ((r = ltxi_rewind(s, s->now, 0)) != LTX_OK || (r = ltx_eval_batch(s, &b, &o)) != LTX_OK) return r;
+    first = pool == LTX_POOL_LAST ? b.count - 1 : 0;
+    n = pool == LTX_POOL_MEAN ? b.count : 1;
+    sum = s->features + (size_t)first * (size_t)s->model.dim;
+    for (i = 1; i < n; i++) s->m.k->axpy(sum, s->features + (size_t)(first + i) * (size_t)s->model.dim, 1.0f, s->model.dim);
+    length = s->m.k->dot(sum, sum, size); /* a mean has the direction of the sum */
+    if (!(length > 0) || !ltxi_finite(length)) return ltxi_fail(&s->desc.log, LTX_E_NAN, -1, "features", LTXI_S("of no length, or not finite"), 0, 0);
+    s->m.k->mulv(sum, NULL, 1.0f / sqrtf(length), size);
+    memcpy(out, sum, (size_t)size * 4);
     return LTX_OK;
 }
 LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count, const float **logits)
@@ -5630,23 +5859,14 @@ typedef struct ltxi_draft_round {
 #define LTXI_SURE 0.9f /* a draft this likely to be accepted waits for no deeper exit */
 
 LTXI_FN int32_t ltxi_bin(float p) { return ltxi_max(0, ltxi_min(LTXI_BINS - 1, (int32_t)(p * (float)LTXI_BINS))); }
-LTXI_FN double ltxi_step_bytes(const ltx_session *s, const ltx_step *st)
-{
-    const ltx_layer *l = &s->model.layers[st->layer];
-    double b = 0;
-    if (st->run & LTX_ATTN) b += 2.0 * (double)(s->q_ld + s->kv_ld) * (double)ltx_row_bytes(l->wq.type, s->model.dim);
-    if (st->run & LTX_FFN) b += (l->w_gate.data != NULL ? 3.0 : 2.0) * (double)l->w_up.rows * (double)ltx_row_bytes(l->w_up.type, s->model.dim);
-    return b;
-}
 /* Bytes model: the exit's share of the steps, the draft's head, and one more row in the deep batch. */
 LTXI_FN void ltxi_draft_costs(const ltx_session *s, float *cost)
 {
     const ltx_mat *head = ltxi_head_of(&s->model);
-    double row = (double)ltx_row_bytes(head->type, head->cols), all = (double)head->rows * row, shallow = 0;
+    double row = (double)ltx_row_bytes(head->type, head->cols), all = (double)ltx_plan_bytes(&s->model, s->desc.plan.steps, s->desc.plan.count), shallow = 0;
     int32_t i, first = s->desc.draft.exit, last = s->desc.draft.last;
-    for (i = 0; i < s->desc.plan.count; i++) all += ltxi_step_bytes(s, &s->desc.plan.steps[i]);
     for (i = 0; i < last; i++) {
-        shallow += ltxi_step_bytes(s, &s->desc.plan.steps[i]);
+        shallow += (double)ltxi_step_bytes(&s->model, &s->desc.plan.steps[i]);
         if (i + 1 >= first) cost[i + 1 - first] = ltxi_fma(s->desc.draft.row_cost, (float)(1.0 - shallow / all), (float)((shallow + (double)s->draft_head.rows * row) / all));
     }
 }

@@ -851,10 +851,14 @@ static inline void ref_adapt(const ref_state *s, const ltx_step *step, int which
     free(out);
 }
 
-/* The position that rotates: the token's, or the number of the slot that comes next. */
+/* The position that rotates: the token's, or the number of the slot that comes next, or that the token has in the cache of another step. */
 static inline int ref_number(const ref_state *s, const ltx_step *step, int position)
 {
-    return step->run & LTX_RENUMBER ? s->caches[ref_cache_of(step)].count : position;
+    const ref_cache *c = &s->caches[ref_cache_of(step)];
+    int own = c->count;
+    if (!(step->run & LTX_RENUMBER)) return position;
+    if (step->run & LTX_SHARE) for (own = 0; own + 1 < c->count && c->position[own + 1] <= position; own++) { }
+    return own;
 }
 
 /* Key and value of the step from the hidden vector h, appended to the step's cache. */
@@ -883,6 +887,7 @@ static inline int ref_is_sink(const ref_state *s, int index)
 
 static inline int ref_is_visible(const ref_state *s, const ref_cache *c, int index, int position)
 {
+    if (c->position[index] > position) return 0; /* only steps that share a cache find such an entry */
     if (s->opt.window <= 0 || ref_is_sink(s, index)) return 1;
     return c->position[index] > position - s->opt.window;
 }
@@ -922,7 +927,7 @@ static inline void ref_attention(ref_state *s, const ltx_step *step, int positio
 
     int number = ref_number(s, step, position);
     double scale = ref_default(step->attn_scale, 1.0) * (step->run & LTX_WEIGH ? s->weight : 1.0);
-    ref_project(s, step, position, x);
+    if (!(step->run & LTX_SHARE)) ref_project(s, step, position, x);
     ref_norm_before(m, x, &l->attn_norm, &l->attn_norm_bias, a);
     ref_product(&l->wq, &l->bq, a, s->opt.quantize, q);
     ref_adapt(s, step, REF_Q, a, q);
@@ -1141,7 +1146,7 @@ static inline void ref_fill(ref_state *s, const ltx_plan *plan, int first, int l
 {
     for (int i = first; i < last; i++) {
         const double *x = ref_step_input(s, plan, i, h, base);
-        if (!(plan->steps[i].run & LTX_ATTN) || plan->fill == LTX_FILL_NONE || !ref_routed(s, &plan->steps[i], x, wanted)) continue;
+        if ((plan->steps[i].run & (LTX_ATTN | LTX_SHARE)) != LTX_ATTN || plan->fill == LTX_FILL_NONE || !ref_routed(s, &plan->steps[i], x, wanted)) continue;
         ref_project(s, &plan->steps[i], s->position, x);
         s->fill_rows++;
     }

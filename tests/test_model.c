@@ -646,7 +646,7 @@ typedef struct plan_case {
     ltx_step steps[MAX_STEPS];
 } plan_case;
 
-#define STEP(layer, cache, run, a, f) {layer, cache, run, 0, a, f, 0, 0}
+#define STEP(layer_, cache_, run_, a, f) {.layer = layer_, .cache = cache_, .run = run_, .attn_scale = a, .ffn_scale = f}
 /* For models of at least three layers with all branches. */
 static const plan_case plan_cases[] = {
     {"drop attention", 3, {STEP(0, 0, 3, 0, 0), STEP(1, 0, 2, 0, 0), STEP(2, 0, 3, 0, 0)}},
