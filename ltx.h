@@ -62,6 +62,7 @@
      waiting    said of a row that left and whose remaining steps are done later, with others (LTX_FILL_DEFER)
      sink       one of the first positions, which a window keeps
      shortlist  tokens that a draft, or a screened gate, looks at instead of the whole vocabulary
+     tree       drafted rows of which some stand beside each other at one position; a row sees of them only those that it comes from
      fill       what happens to the keys and values of the layers that a row did not run
      cache      keys and values of the earlier positions, one per attention step; a slot holds one position
 
@@ -282,6 +283,8 @@ typedef struct ltx_layer {
 /* Low-rank additions to the matrices of a layer, y = W x + scale B (A x), chosen by ltx_step.adapter: so that repeated layers may differ
    (relaxed recursive transformers, arXiv 2410.20672), or requests. LoRA: arXiv 2106.09685 */
 typedef struct ltx_lora { ltx_mat a, b; } ltx_lora; /* [rank][in] [out][rank], rank <= dim; both absent = nothing is added */
+/* Hidden transfer (arXiv 2404.12022): h times the hidden vector that a row has before step `step` stands in for that of the i-th token after it, i its index + 1. */
+typedef struct ltx_transfer { ltx_mat h; /* [dim][dim] */ int32_t step; /* 1 or more, not falling from one to the next */ } ltx_transfer;
 typedef struct ltx_adapter {
     ltx_lora q, k, v, o, gate, up, down;
     float scale;                /* 0 = 1                                                        */
@@ -330,6 +333,8 @@ typedef struct ltx_model {
     ltx_mat probe_bias;    /* [n_layers], with probes                                            */
     const ltx_adapter *adapters; /* n_adapters, optional                                         */
     int32_t n_adapters;
+    int32_t n_transfers;   /* at most 8                                                          */
+    const ltx_transfer *transfers; /* n_transfers, optional, for ltx_draft.transfer              */
 } ltx_model;
 
 /* Check every tensor and dimension once, with a log event for the first thing that is wrong.
@@ -457,7 +462,7 @@ typedef struct ltx_policy {
     float        kinds[LTX_KINDS];
 } ltx_policy;
 
-/* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710) or from earlier in the text, then run the remaining steps for
+/* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710), from earlier in the text or by transfers, then run the remaining steps for
    all of them as one batch and keep the prefix that full depth agrees with. Greedy output is that of plain decoding, bit
    for bit; sampled output has the same distribution. */
 typedef struct ltx_draft {
@@ -467,10 +472,14 @@ typedef struct ltx_draft {
     int32_t last;     /* a draft that is not sure yet goes on step by step up to this many, at most 64 more; 0 = exit. What it runs
                          is not lost: verification goes on from there                            */
     int32_t length;   /* most drafted tokens a round; 0 = draft_max of the session               */
-    float   stop;     /* stop drafting when the draft's probability falls below this; 0 = chosen online from the
+    float   stop;     /* stop drafting by exit when the draft's probability falls below this; 0 = chosen online from the
                          acceptance seen so far per level of confidence and the cost model below */
-    float   row_cost; /* cost of one more row in a deep batch, as a share of a pass of one row; 0 = 0.25. Only for stop = 0:
+    float   row_cost; /* cost of one more row in a deep batch, as a share of a pass of one row; 0 = 0.25. Not used where stop says when to stop:
                          small where reading weights dominates (large models), larger where arithmetic does */
+    int32_t tree;     /* 1: beside a token drafted by exit its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Only for plans
+                         without routers and LTX_RENUMBER                                                        */
+    int32_t transfer; /* so many tokens after the last one come from the model's transfers: they ride along when a draft is verified, and are the next draft
+                         if all of it was right (hidden transfer). 0 = none                      */
 } ltx_draft;
 
 /* ---- sessions ------------------------------------------------------------------------------------------- */
@@ -3940,7 +3949,11 @@ typedef struct ltxi_kv { /* shape shared by all caches of a session */
     int32_t kind, bytes;     /* ltx_kv, bytes of an element   */
 } ltxi_kv;
 
+/* An entry's position is stored with the tag of the drafted row that made it, until it is accepted; 0 = none. */
+enum { LTXI_TAG = 22 };
 LTXI_FN int32_t ltxi_slot(const ltxi_kv *kv, int32_t entry) { return entry < kv->sinks ? entry : kv->sinks + (entry - kv->sinks) % kv->ring; }
+LTXI_FN int32_t ltxi_entry_position(const ltxi_kv *kv, const ltxi_cache *c, int32_t entry) { return c->position[ltxi_slot(kv, entry)] & (LTX_MAX_TOKENS - 1); }
+LTXI_FN int32_t ltxi_entry_tag(const ltxi_kv *kv, const ltxi_cache *c, int32_t entry) { return c->position[ltxi_slot(kv, entry)] >> LTXI_TAG; }
 LTXI_FN uint8_t *ltxi_keys(const ltxi_kv *kv, const ltxi_cache *c, int32_t head, int32_t slot) /* slot: first of a panel */
 {
     return c->k + ((size_t)head * (size_t)kv->slots + (size_t)slot) * (size_t)(kv->dim * kv->bytes);
@@ -3993,15 +4006,43 @@ LTXI_FN int32_t ltxi_append(const ltxi_kernels *kern, const ltxi_kv *kv, ltxi_ca
 LTXI_FN void ltxi_cache_rewind(const ltxi_kv *kv, ltxi_cache *c, int32_t position)
 {
     if (position == 0) { c->n = 0; return; }
-    while (c->n > 0 && c->position[ltxi_slot(kv, c->n - 1)] >= position) c->n--;
+    while (c->n > 0 && ltxi_entry_position(kv, c, c->n - 1) >= position) c->n--;
 }
-/* What the row that made entry `last` may see: entries 0 .. sinks - 1 and first .. last. Positions ascend by at least one. */
+LTXI_FN int ltxi_sees_tag(uint64_t tags, int32_t tag) { return tag == 0 || (tags >> (tag - 1) & 1u) != 0; }
+LTXI_FN void ltxi_move_entry(const ltxi_kv *kv, ltxi_cache *c, int32_t from, int32_t to)
+{
+    int32_t a = ltxi_slot(kv, from), b = ltxi_slot(kv, to), h, i;
+    size_t e = (size_t)kv->bytes, panel = 16 * e;
+    for (h = 0; h < kv->heads; h++) {
+        uint8_t *ka = ltxi_keys(kv, c, h, a & ~15) + (size_t)(a & 15) * e, *kb = ltxi_keys(kv, c, h, b & ~15) + (size_t)(b & 15) * e;
+        size_t row = (size_t)h * (size_t)kv->slots;
+        for (i = 0; i < kv->dim; i++) memcpy(kb + (size_t)i * panel, ka + (size_t)i * panel, e);
+        memcpy(ltxi_values(kv, c, h, b), ltxi_values(kv, c, h, a), (size_t)kv->pad * e);
+        if (kv->kind == LTX_KV_I8) { c->ks[row + (size_t)b] = c->ks[row + (size_t)a]; c->vs[row + (size_t)b] = c->vs[row + (size_t)a]; }
+    }
+    c->position[b] = c->position[a];
+}
+/* Of the tagged entries, which are the last ones, keep those whose tags are among `tags`, side by side and without tags. */
+LTXI_FN void ltxi_cache_accept(const ltxi_kv *kv, ltxi_cache *c, uint64_t tags)
+{
+    int32_t e = c->n, n = c->n, end;
+    while (e > 0 && ltxi_entry_tag(kv, c, e - 1) != 0) e--;
+    for (end = n, n = e; e < end; e++) {
+        if (!ltxi_sees_tag(tags, ltxi_entry_tag(kv, c, e))) continue;
+        if (e != n) ltxi_move_entry(kv, c, e, n);
+        c->position[ltxi_slot(kv, n)] &= LTX_MAX_TOKENS - 1;
+        n++;
+    }
+    c->n = n;
+}
+/* What the row that made entry `last` may see: entries 0 .. sinks - 1 and first .. last, but for tagged ones. Positions ascend by at least one
+   where nothing is tagged. */
 typedef struct ltxi_seen { int32_t sinks, first, last; } ltxi_seen;
 LTXI_FN ltxi_seen ltxi_sees(const ltxi_kv *kv, const ltxi_cache *c, int32_t last)
 {
     ltxi_seen s;
-    int32_t e = kv->sinks, oldest = c->position[ltxi_slot(kv, last)] - kv->window;
-    if (kv->window > 0) for (e = ltxi_max(e, last - kv->window + 1); e < last && c->position[ltxi_slot(kv, e)] <= oldest; e++) { }
+    int32_t e = kv->sinks, oldest = ltxi_entry_position(kv, c, last) - kv->window, rivals = ltxi_entry_tag(kv, c, last); /* at most so many entries share a position */
+    if (kv->window > 0) for (e = ltxi_max(e, last - kv->window + 1 - rivals); e < last && ltxi_entry_position(kv, c, e) <= oldest; e++) { }
     s.sinks = ltxi_min(kv->sinks, last + 1);
     s.first = ltxi_min(e, last + 1); /* only sinks so far: nothing from here on */
     s.last = last;
@@ -4023,6 +4064,7 @@ typedef struct ltxi_attention {
     const float *q, *q_sink; /* [rows][ld]: heads * dim; the second rotated for the sinks, NULL = same         */
     float *out;              /* [rows][out_ld]                                                                 */
     const int32_t *entry;    /* [rows] entry that each row appended: it sees that one and earlier ones          */
+    uint64_t tags;           /* of tagged entries it sees only these; then there is one row. All bits: see everything */
     int32_t rows, ld, out_ld, group; /* group = query heads per kv head                                                */
     float  *scratch;         /* [parts] areas of `area` floats                                                 */
     size_t  area;
@@ -4037,16 +4079,20 @@ LTXI_FN size_t ltxi_attention_area(const ltxi_kv *kv, int32_t rows, int32_t grou
     size_t queries = (size_t)ltxi_min(rows, LTXI_QROWS) * (size_t)group;
     return ltxi_add((size_t)(LTXI_QUERIES * LTXI_CHUNK), ltxi_mul(queries, (size_t)kv->slots + (size_t)kv->pad + 16));
 }
-LTXI_FN int32_t ltxi_spans(const ltxi_kv *kv, const ltxi_seen *seen, ltxi_span *span)
+enum { LTXI_SPANS = 3 + 65 }; /* sinks, two parts of the ring, runs of tagged entries */
+/* Spans of what is seen; what is hidden counts no more: seen->last is that much less afterwards. */
+LTXI_FN int32_t ltxi_spans(const ltxi_attention *a, ltxi_seen *seen, ltxi_span *span)
 {
-    int32_t n = 0, e = seen->first, left = seen->last + 1 - seen->first;
+    const ltxi_kv *kv = a->kv;
+    int32_t n = 0, e = seen->first, place = seen->sinks, last = seen->last;
     if (seen->sinks > 0) { span[n].place = 0; span[n].slot = 0; span[n++].count = seen->sinks; }
-    while (left > 0) { /* the ring may wrap once */
-        span[n].place = seen->sinks + e - seen->first;
-        span[n].slot = ltxi_slot(kv, e);
-        span[n].count = ltxi_min(left, kv->sinks + kv->ring - span[n].slot);
-        e += span[n].count;
-        left -= span[n++].count;
+    while (e <= last) {
+        int32_t slot = ltxi_slot(kv, e), most = ltxi_min(last + 1 - e, kv->sinks + kv->ring - slot), count = most; /* the ring may wrap once */
+        if (a->tags + 1 != 0) for (count = 0; count < most && ltxi_sees_tag(a->tags, ltxi_entry_tag(kv, a->c, e + count)); count++) { }
+        if (count == 0) { e++; seen->last--; continue; }
+        span[n].place = place; span[n].slot = slot; span[n++].count = count;
+        place += count;
+        e += count;
     }
     return n;
 }
@@ -4125,13 +4171,14 @@ LTXI_FN void ltxi_attend_job(const ltxi_attention *a, int32_t job, float *scratc
     size_t ld = (size_t)kv->slots, queries = (size_t)n * (size_t)a->group;
     float *raw = scratch, *list = raw + LTXI_QUERIES * LTXI_CHUNK, *o = list + queries * ld;
     ltxi_seen row[LTXI_QROWS], all;
-    ltxi_span span[3];
+    ltxi_span span[LTXI_SPANS];
     for (r = 0; r < n; r++) row[r] = ltxi_sees(kv, a->c, a->entry[r0 + r]);
     all = row[n - 1]; /* rows ascend, so the last one sees most sinks and the first one the oldest entry */
     all.first = ltxi_max(row[0].first, all.sinks);
     if (all.first > all.last) all.first = all.last + 1;
     for (r = 0; r < n; r++) row[r].first = ltxi_max(row[r].first, all.first);
-    n_spans = ltxi_spans(kv, &all, span);
+    n_spans = ltxi_spans(a, &all, span);
+    if (n == 1) row[0].last = all.last;
     for (i = 0; i < n_spans; i++) ltxi_span_scores(a, head, r0, (int32_t)queries, &span[i], span[i].place < all.sinks, raw, list, ld);
     memset(o, 0, queries * (size_t)(kv->pad + 16) * 4);
     for (r = 0; r < n; r++) for (g = 0; g < a->group; g++) {
@@ -4173,7 +4220,7 @@ LTXI_FN int32_t ltxi_argmax(const ltxi_kernels *k, const float *x, int32_t n) /*
     return i;
 }
 /* What a row's logits say: largest probability, its lead over the second, entropy in nats. probs [vocab] is scratch. */
-typedef struct ltxi_sure { float prob, margin, entropy; int32_t token; } ltxi_sure;
+typedef struct ltxi_sure { float prob, margin, entropy; int32_t token, second; } ltxi_sure;
 LTXI_FN ltxi_sure ltxi_how_sure(const ltxi_kernels *k, const float *logits, float *probs, int32_t n)
 {
     ltxi_sure r;
@@ -4184,6 +4231,7 @@ LTXI_FN ltxi_sure ltxi_how_sure(const ltxi_kernels *k, const float *logits, floa
     sum = k->expsum(probs, max, n, &weighted);
     probs[r.token] = 0.0f;
     second = k->maximum(probs, n);
+    r.second = -1; /* looked for by whom it interests */
     r.prob = 1.0f / sum;
     r.margin = (1.0f - second) / sum;
     r.entropy = ltxi_ln(sum) - weighted / sum;
@@ -4408,6 +4456,9 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
         || (r = ltxi_check_mat(log, -1, "probes", &m.probes, m.n_layers, m.dim, LTXI_OPTIONAL)) != LTX_OK
         || (m.probes.data != NULL && (r = ltxi_check_mat(log, -1, "probe_bias", &m.probe_bias, 1, m.n_layers, LTXI_VECTOR)) != LTX_OK)
         || (r = ltxi_check_mat(log, -1, "rope_factors", &m.rope_factors, 1, m.rope_dims / 2, LTXI_OPTIONAL | LTXI_VECTOR)) != LTX_OK) return r;
+    if ((r = ltxi_check_range(log, "n_transfers", 0, 8, m.n_transfers)) != LTX_OK || (r = ltxi_check_range(log, "transfers", 1, 1, m.transfers != NULL || m.n_transfers == 0)) != LTX_OK) return r;
+    for (i = 0; i < m.n_transfers; i++) if ((r = ltxi_check_mat(log, i, "transfers", &m.transfers[i].h, m.dim, m.dim, 0)) != LTX_OK
+        || (r = ltxi_check_range(log, "transfers.step", i > 0 ? m.transfers[i - 1].step : 1, LTX_MAX_STEPS, m.transfers[i].step)) != LTX_OK) return r;
     if (ltxi_positions(&m) < m.ctx) return ltxi_fail(log, LTX_E_MODEL, -1, "rope_scale, rope_factors", LTXI_S("frequencies too high for ctx, or no numbers"), ltxi_positions(&m), m.ctx);
     for (i = 0; i < m.n_layers; i++) if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
     if (m.n_draft_ids > 0 && m.head_bias.data != NULL) return ltxi_fail(log, LTX_E_MODEL, -1, "draft_ids", LTXI_S("not with a head_bias"), 0, m.n_draft_ids);
@@ -4489,6 +4540,8 @@ typedef struct ltxi_sequence {
 typedef struct ltxi_row {
     int32_t token, position, sequence;
     int32_t turned; /* position that its angles are of, -1 = none                              */
+    int32_t tag;    /* of a row of a tree of drafts, 1..65: it sees of its kind only those that it comes from, 0 = no tree */
+    uint64_t tags;  /* those, and itself: bit t - 1 */
     int32_t pc;    /* step that it has to run next                                                  */
     int32_t skip;  /* steps from here on that it does not run (their keys and values may be filled) */
     int32_t out;   /* row of the logits that it wants, -1 = none                                    */
@@ -4506,7 +4559,9 @@ typedef struct ltxi_row {
 } ltxi_row;
 
 enum { LTXI_NO_HOLD = LTX_MAX_STEPS + 1 };
-enum { LTXI_BINS = 16, LTXI_LOOKUP = 8, LTXI_DRAFTS = 64, LTXI_EXITS = 65 }; /* levels of confidence in draft statistics; longest match; longest draft; most exits of a draft */
+enum { LTXI_BINS = 16, LTXI_LOOKUP = 8, LTXI_DRAFTS = 64, LTXI_EXITS = 65, LTXI_TREE = 63 }; /* levels of confidence in draft statistics; longest match; longest draft; most exits of a draft; most drafted and
+   transferred rows of a tree */
+enum { LTXI_AHEAD_BIN = LTXI_BINS + LTXI_LOOKUP, LTXI_ALL_BINS };
 
 struct ltx_session {
     ltx_model model;         /* defaults filled in */
@@ -4534,7 +4589,9 @@ struct ltx_session {
     ltx_step *full;          /* [n_layers] the plan of all layers */
     uint8_t  *short_rows;    /* rows of the head for the model's draft_ids, copied so that they lie together */
     ltx_mat   draft_head;    /* those, or the whole head */
-    float     hits[LTXI_BINS + LTXI_LOOKUP], tries[LTXI_BINS + LTXI_LOOKUP], round_cost, round_tokens; /* acceptance per confidence, then per length of a match; cost of rounds, tokens got */
+    float     hits[LTXI_ALL_BINS], tries[LTXI_ALL_BINS], round_cost, round_tokens; /* acceptance per confidence, then per length of a match, then of transfers; cost of rounds, tokens got */
+    int32_t  ahead[8], n_ahead, ahead_of; /* tokens that transfers say come after the next one; how many; the position of that, in the sequence that decoded last */
+    int32_t  ahead_in;
     int32_t  *past, past_size; /* [desc.sequences][past_size] tokens by position modulo past_size, -1 = none; for lookups */
     /* scratch block */
     float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn, *features;
@@ -4624,7 +4681,7 @@ LTXI_FN void ltxi_draft_defaults(ltx_draft *d, int32_t draft_max)
 {
     if (d->row_cost == 0) d->row_cost = 0.25f;
     if (d->exit > 0 && d->last == 0) d->last = d->exit;
-    if ((d->exit > 0 || d->lookup > 0) && d->length == 0) d->length = draft_max;
+    if ((d->exit > 0 || d->lookup > 0 || d->transfer > 0) && d->length == 0) d->length = draft_max;
 }
 /* Defaults and ranges of a descriptor; the model is already checked. */
 LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
@@ -4664,13 +4721,18 @@ LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_model *m, con
     if (p->all_rows && ltxi_rule_reads_logits(p)) return ltxi_fail(log, LTX_E_ARG, -1, "policy.all_rows", LTXI_S("the rule needs logits, which most rows have not"), 0, p->rule);
     return LTX_OK;
 }
-LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_draft *d, int32_t steps, int32_t draft_max)
+LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_model *m, const ltx_draft *d, const ltx_plan *p, int32_t draft_max)
 {
+    int32_t steps = p->steps == NULL ? m->n_layers : p->count, i, routers = 0;
     ltx_result r;
+    for (i = 0; p->steps != NULL && i < p->count; i++) routers |= p->steps[i].route > 0 || p->steps[i].route < 0 || p->steps[i].run & LTX_RENUMBER;
+    if (routers && (d->tree || d->transfer > 0)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.tree, draft.transfer", LTXI_S("not with routers or positions of a step's own"), 0, 1);
+    if ((r = ltxi_range(log, "draft.tree", 0, d->tree, 1)) != LTX_OK || (r = ltxi_range(log, "draft.transfer", 0, d->transfer, ltxi_min(m->n_transfers, ltxi_max(0, draft_max - 1)))) != LTX_OK) return r;
+    if (d->transfer > 0 && (r = ltxi_range(log, "transfers.step", 1, m->transfers[d->transfer - 1].step, steps - 1)) != LTX_OK) return r;
     if ((r = ltxi_range(log, "draft.lookup", 0, d->lookup, LTXI_LOOKUP)) != LTX_OK) return r;
     if ((r = ltxi_range(log, "draft.exit", 0, d->exit, steps - 1)) != LTX_OK) return r;
     if ((r = ltxi_range(log, "draft.last", d->exit, d->last, d->exit == 0 ? 0 : ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1))) != LTX_OK) return r;
-    if (d->exit == 0 && d->lookup == 0) return LTX_OK;
+    if (d->exit == 0 && d->lookup == 0 && d->transfer == 0) return LTX_OK;
     if ((r = ltxi_range(log, "draft.length", 1, d->length, draft_max)) != LTX_OK) return r;
     if (!(d->stop >= 0) || !(d->row_cost >= 0)) return ltxi_fail(log, LTX_E_ARG, -1, "draft", LTXI_S("negative or not a number"), 0, 0);
     return LTX_OK;
@@ -4776,7 +4838,7 @@ LTXI_FN ltx_result ltxi_session_resolve(const ltx_model *model, const ltx_sessio
         return ltxi_fail(&desc->log, LTX_E_ARG, i, "plan", LTXI_S("a layer without keys needs a plan with LTX_SHARE"), LTX_SHARE, 0);
     if (desc->plan.steps != NULL && (r = ltxi_plan_check(&desc->log, &s->model, &desc->plan)) != LTX_OK) return r;
     if ((r = ltxi_policy_check(&desc->log, &s->model, &s->desc.policy)) != LTX_OK) return r;
-    if ((r = ltxi_draft_check(&desc->log, &s->desc.draft, desc->plan.steps != NULL ? desc->plan.count : s->model.n_layers, s->desc.draft_max)) != LTX_OK) return r;
+    if ((r = ltxi_draft_check(&desc->log, &s->model, &s->desc.draft, &desc->plan, s->desc.draft_max)) != LTX_OK) return r;
     if ((r = ltxi_range(&desc->log, "plan.fill", 0, desc->plan.fill, LTX_FILL_NONE)) != LTX_OK) return r;
     s->has_beside = ltxi_has_beside(&desc->plan);
     ltxi_session_shape(s);
@@ -4846,9 +4908,9 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     memset(s->sequences, 0, (size_t)s->desc.sequences * sizeof *s->sequences);
     for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = s->sequences[i].depth = LTXI_NO_HOLD;
     s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
-    for (i = 0; i < LTXI_BINS + LTXI_LOOKUP; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
+    for (i = 0; i < LTXI_ALL_BINS; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
         s->tries[i] = 2.0f;
-        s->hits[i] = i < LTXI_BINS ? 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS : 2.0f * (float)(i - LTXI_BINS + 1) / (float)LTXI_LOOKUP;
+        s->hits[i] = i < LTXI_BINS ? 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS : 2.0f * (float)ltxi_min(i - LTXI_BINS + 1, LTXI_LOOKUP) / (float)LTXI_LOOKUP;
     }
     s->round_cost = s->round_tokens = 1.0f;
 }
@@ -5117,7 +5179,8 @@ LTXI_FN void ltxi_find_entries(ltx_session *s, const int32_t *idx, int32_t n)
     for (i = 0; i < n; i++) {
         ltxi_row *r = &s->rows[idx[i]];
         const ltxi_cache *c = ltxi_row_cache(s, r);
-        for (s->entry[i] = c->n - 1; s->entry[i] >= 0 && c->position[ltxi_slot(&s->kv, s->entry[i])] > r->position; s->entry[i]--) { }
+        for (s->entry[i] = c->n - 1; s->entry[i] >= 0; s->entry[i]--)
+            if (r->tag > 0 && ltxi_entry_tag(&s->kv, c, s->entry[i]) > 0 ? ltxi_entry_tag(&s->kv, c, s->entry[i]) == r->tag : ltxi_entry_position(&s->kv, c, s->entry[i]) <= r->position) break;
         ltxi_turn_to(s, r, ltxi_step_of(s, r)->run & LTX_RENUMBER ? ltxi_max(0, s->entry[i]) : r->position);
     }
 }
@@ -5127,15 +5190,17 @@ LTXI_FN void ltxi_append_rows(ltx_session *s, const int32_t *idx, int32_t full, 
     int32_t a = 0, b = full, i;
     while (a < full || b < n) {
         i = ltxi_next_row(idx, full, n, &a, &b);
-        s->entry[i] = ltxi_append(s->m.k, &s->kv, ltxi_row_cache(s, &s->rows[idx[i]]), s->rows[idx[i]].position, s->k + (size_t)i * (size_t)s->kv_ld, s->v + (size_t)i * (size_t)s->kv_ld);
+        s->entry[i] = ltxi_append(s->m.k, &s->kv, ltxi_row_cache(s, &s->rows[idx[i]]), s->rows[idx[i]].position | s->rows[idx[i]].tag << LTXI_TAG, s->k + (size_t)i * (size_t)s->kv_ld, s->v + (size_t)i * (size_t)s->kv_ld);
     }
 }
-/* Rows idx[first .. end) look at one cache. */
-LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t first, int32_t end)
+/* Rows idx[first .. end) look at one cache; of tagged entries at those of `tags`. */
+LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t first, int32_t end, uint64_t tags)
 {
     ltxi_attention a;
     ltxi_seen seen;
+    ltxi_span span[LTXI_SPANS];
     int32_t i, count;
+    a.tags = tags;
     a.m = &s->m; a.kv = &s->kv; a.c = c; a.q = s->q + (size_t)first * (size_t)s->q_ld; a.q_sink = s->kv.sinks > 0 ? s->q_sink + (size_t)first * (size_t)s->q_ld : NULL;
     a.out = s->att + (size_t)first * (size_t)s->ld; a.entry = s->entry + first; a.rows = end - first; a.ld = s->q_ld; a.out_ld = s->ld;
     a.group = s->model.n_heads / s->model.n_kv_heads; a.scratch = s->attn; a.area = s->attn_area;
@@ -5143,6 +5208,7 @@ LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t first
     ltxi_attend(&a);
     for (i = first; i < end; i++) {
         seen = ltxi_sees(&s->kv, c, s->entry[i]);
+        if (tags + 1 != 0) ltxi_spans(&a, &seen, span);
         count = seen.sinks + seen.last + 1 - seen.first;
         s->stats.attended += (uint64_t)count;
         if ((i - first) % LTXI_QROWS == LTXI_QROWS - 1 || i == end - 1) s->stats.kv_bytes += (uint64_t)count * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
@@ -5153,8 +5219,9 @@ LTXI_FN void ltxi_attend_all(ltx_session *s, const int32_t *idx, int32_t n)
     int32_t first, end;
     for (first = 0; first < n; first = end) {
         const ltxi_cache *c = ltxi_row_cache(s, &s->rows[idx[first]]);
-        for (end = first + 1; end < n && s->entry[end] >= 0 && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
-        if (s->entry[first] >= 0) { ltxi_attend_rows(s, c, first, end); continue; }
+        const ltxi_row *r = &s->rows[idx[first]];
+        for (end = first + 1; r->tag == 0 && end < n && s->entry[end] >= 0 && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
+        if (s->entry[first] >= 0) { ltxi_attend_rows(s, c, first, end, r->tag == 0 ? ~(uint64_t)0 : r->tags); continue; }
         memset(s->att + (size_t)first * (size_t)s->ld, 0, (size_t)s->q_ld * 4); /* nothing to look at */
         end = first + 1;
     }
@@ -5665,7 +5732,7 @@ LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan)
         if (c >= s->n_caches || s->storage[c] < 0) return ltxi_fail(&s->desc.log, LTX_E_ARG, i, "step.cache", LTXI_S("the session has no memory for it"), s->n_caches, c);
     }
     if (ltxi_has_beside(&p) && !s->has_beside) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "step.run", LTXI_S("no memory for LTX_BESIDE: the first plan had none"), 0, LTX_BESIDE);
-    if ((r = ltxi_draft_check(&s->desc.log, &s->desc.draft, p.count, s->desc.draft_max)) != LTX_OK) return r;
+    if ((r = ltxi_draft_check(&s->desc.log, &s->model, &s->desc.draft, &p, s->desc.draft_max)) != LTX_OK) return r;
     if (ltxi_in_flight(s)) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "plan", LTXI_S("rows are on hold or on their way"), 0, s->n_rows);
     if ((r = ltx_flush(s)) != LTX_OK) return r;
     s->desc.plan = p;
@@ -5686,7 +5753,7 @@ LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
     if (s == NULL || draft == NULL) return LTX_E_ARG;
     d = *draft;
     ltxi_draft_defaults(&d, s->desc.draft_max);
-    if ((r = ltxi_draft_check(&s->desc.log, &d, s->desc.plan.count, s->desc.draft_max)) == LTX_OK) s->desc.draft = d;
+    if ((r = ltxi_draft_check(&s->desc.log, &s->model, &d, &s->desc.plan, s->desc.draft_max)) == LTX_OK) s->desc.draft = d;
     return r;
 }
 
@@ -5843,16 +5910,19 @@ LTXI_FN ltx_result ltxi_decode_one(ltx_session *s, ltx_sampler *sampler, int32_t
 }
 
 #ifndef LTX_NO_SPECULATION
-/* A round of self-speculation. Row 0 carries the known token, row i the i-th drafted one. Every row runs to an exit; its logits
-   there draft the next token, and the row is held. Then all rows go on from where they are as one batch, and the longest prefix of
-   drafts that the deep logits agree with is kept, plus the token that the deep logits choose after it. */
+/* A round of self-speculation. Node 0 is the known token, the others are drafted, each after its parent: a chain, beside which rivals of single tokens may stand.
+   The row of a node of the chain runs to an exit; its logits there draft the next node, and the row is held. Then all rows go on from where they are
+   as one batch, and the longest path that the deep logits agree with is kept, plus the token that they choose after it. */
+typedef struct ltxi_node {
+    int32_t token, parent, bin; /* bin: how sure the draft was                              */
+    int32_t depth;              /* steps that drafted it, 0 = none did                      */
+} ltxi_node;
 typedef struct ltxi_draft_round {
     ltx_sampler *sampler;
-    int32_t  n, looked_up;        /* drafted tokens; those that were looked up */
-    int32_t  token[LTXI_DRAFTS];
-    uint8_t  bin[LTXI_DRAFTS];    /* how sure each draft was                 */
-    uint8_t  exit[LTXI_DRAFTS];   /* steps after draft.exit that drafted it  */
-    float    sure;                /* estimated chance that all of them are accepted                 */
+    int32_t  begin, n;            /* position of node 0; drafted nodes, numbered from 1          */
+    ltxi_node node[LTXI_DRAFTS + 1];
+    int32_t  next[LTXI_DRAFTS + 1]; /* the child in the chain, 0 = none                        */
+    float    sure;                /* estimated chance that the whole chain is accepted              */
     float    spent;               /* cost of the drafts, in whole passes     */
     float    cost[LTXI_EXITS];    /* of one more draft by each exit, in whole passes */
 } ltxi_draft_round;
@@ -5879,30 +5949,54 @@ LTXI_FN ltxi_sure ltxi_draft_view(ltx_session *s, const ltx_sampler *sampler, in
     ltxi_sure sure;
     if (ltxi_is_greedy(sampler)) {
         sure = ltxi_how_sure(s->m.k, logits, q, n);
+        if (s->desc.draft.tree) sure.second = ltxi_argmax(s->m.k, q, n);
     } else {
         ltxi_probabilities(s->m.k, sampler, logits, n, shortlist ? few : q, s->order);
         memset(&sure, 0, sizeof sure);
         sure.prob = s->m.k->maximum(shortlist ? few : q, n);
         if (shortlist) for (memset(q, 0, (size_t)s->model.vocab * 4), j = 0; j < n; j++) q[ltxi_draft_id(&s->model, j)] = few[j];
     }
-    if (shortlist) sure.token = ltxi_draft_id(&s->model, sure.token);
+    if (shortlist) { sure.token = ltxi_draft_id(&s->model, sure.token); sure.second = ltxi_draft_id(&s->model, ltxi_max(0, sure.second)); }
     return sure;
 }
-/* Draft from row i's logits at an exit; 0 when it is not worth it there. Online rule: a draft pays while the chance that it is kept
+LTXI_FN int32_t ltxi_add_node(ltxi_draft_round *round, int32_t parent, int32_t token, int32_t bin, int32_t depth)
+{
+    ltxi_node *node = &round->node[++round->n];
+    node->token = token; node->parent = parent; node->bin = bin; node->depth = depth;
+    round->next[round->n] = 0;
+    return round->n;
+}
+/* The row of a node, which sees the rows of its ancestors, if there may be others. */
+LTXI_FN ltx_result ltxi_node_row(ltx_session *s, const ltxi_draft_round *round, int32_t node, int32_t tree, int32_t *row)
+{
+    int32_t depth = 0, i;
+    uint64_t tags = 0;
+    for (i = node; i > 0; i = round->node[i].parent) { tags |= (uint64_t)1 << i; depth++; }
+    s->sequences[s->now].position = round->begin + depth;
+    *row = ltxi_add_row(s, s->now, round->node[node].token, NULL, node);
+    s->rows[*row].tag = tree ? node + 1 : 0;
+    s->rows[*row].tags = tags | 1;
+    return ltxi_tap(s, row, 1);
+}
+LTXI_FN float ltxi_chance(const ltx_session *s, int32_t bin) { return s->hits[bin] / s->tries[bin]; }
+/* Draft from the logits of the last node of the chain at an exit; 0 when it is not worth it there. Online rule: a draft pays while the chance that it is kept
    is worth more than it costs, at the price that a token had so far; before the last exit it also has to be nearly certain. The
    decision must not look at the token that is drawn, or the tokens would no longer follow the draft's distribution. */
-LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t i, int32_t exit, int32_t is_last)
+LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t exit, int32_t is_last, int32_t most)
 {
-    float *q = s->probs + (size_t)i * (size_t)s->model.vocab, chance, price = s->round_cost / s->round_tokens;
-    ltxi_sure sure = ltxi_draft_view(s, round->sampler, i, q);
-    int32_t bin = ltxi_bin(sure.prob);
-    chance = s->hits[bin] / s->tries[bin];
-    if (s->desc.draft.stop > 0 ? sure.prob < s->desc.draft.stop : round->sure * chance * price < round->cost[exit] || (!is_last && chance < LTXI_SURE)) return 0;
+    float *q = s->probs + (size_t)parent * (size_t)s->model.vocab, price = s->round_cost / s->round_tokens, reached = round->sure;
+    ltxi_sure sure = ltxi_draft_view(s, round->sampler, parent, q);
+    int32_t bin = ltxi_bin(sure.prob), rival = ltxi_bin(sure.prob - sure.margin), depth = s->desc.draft.exit + exit, token, greedy = ltxi_is_greedy(round->sampler);
+    float chance = ltxi_chance(s, bin);
+    if (s->desc.draft.stop > 0 ? sure.prob < s->desc.draft.stop : reached * chance * price < round->cost[exit] || (!is_last && chance < LTXI_SURE)) return 0;
     round->sure *= chance;
     round->spent += round->cost[exit];
-    round->token[i] = !ltxi_is_greedy(round->sampler) ? ltx_draw(q, s->model.vocab, ltx_random(round->sampler)) : sure.token;
-    round->bin[i] = (uint8_t)bin;
-    round->exit[i] = (uint8_t)exit;
+    token = greedy ? sure.token : ltx_draw(q, s->model.vocab, ltx_random(round->sampler));
+    round->next[parent] = ltxi_add_node(round, parent, token, bin, depth);
+    if (s->desc.draft.tree && greedy && round->n < most && reached * ltxi_chance(s, rival) * price >= s->desc.draft.row_cost) {
+        ltxi_add_node(round, parent, sure.second, rival, depth);
+        round->spent += s->desc.draft.row_cost;
+    }
     return 1;
 }
 /* Accept with min(1, p/q), else draw from the positive part of p - q (arXiv 2211.17192). Greedy: equal or not. */
@@ -5937,65 +6031,139 @@ LTXI_FN int32_t ltxi_match(const ltx_session *s, int32_t token, int32_t *end)
     }
     return longest;
 }
-/* Draft what followed the last time that the text went like this; how many. */
-LTXI_FN int32_t ltxi_look_up(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
+/* Draft what followed the last time that the text went like this. */
+LTXI_FN void ltxi_look_up(ltx_session *s, ltxi_draft_round *round, int32_t most)
 {
-    int32_t end = 0, n = ltxi_match(s, token, &end), bin = LTXI_BINS + n - 1, k, drafted;
-    float gain = 1.0f;
-    for (k = 0; n > 0 && k < most && end + 1 + k <= ltx_position(s); k++) {
-        drafted = ltxi_past(s, token, end + 1 + k);
-        gain *= s->hits[bin] / s->tries[bin]; /* a wrong one in front makes the others worthless */
-        if (drafted < 0 || gain * s->round_cost / s->round_tokens < s->desc.draft.row_cost) break;
-        round->token[k] = drafted;
-        round->bin[k] = (uint8_t)bin;
-        round->exit[k] = 0;
+    int32_t end = 0, token = round->node[0].token, n = ltxi_match(s, token, &end), bin = LTXI_BINS + n - 1, drafted;
+    float gain = s->round_cost / s->round_tokens;
+    while (n > 0 && round->n < most && end + 1 + round->n <= ltx_position(s)) {
+        drafted = ltxi_past(s, token, end + 1 + round->n);
+        gain *= ltxi_chance(s, bin); /* a wrong one in front makes the others worthless */
+        if (drafted < 0 || gain < s->desc.draft.row_cost) break;
+        round->next[round->n] = ltxi_add_node(round, round->n, drafted, bin, 0);
         round->spent += s->desc.draft.row_cost;
     }
-    return k;
 }
-/* Rows for the known token and for those that were looked up, all from the first step on. */
-LTXI_FN ltx_result ltxi_looked_up_rows(ltx_session *s, ltxi_draft_round *round, int32_t token)
+/* Draft what the transfers of the last round said. */
+LTXI_FN void ltxi_take_ahead(ltx_session *s, ltxi_draft_round *round, int32_t most)
+{
+    int32_t i;
+    if (s->n_ahead == 0 || s->ahead_of != round->begin || s->ahead_in != s->now) return;
+    for (i = 0; i < ltxi_min(s->n_ahead, most); i++) {
+        round->next[i] = ltxi_add_node(round, i, s->ahead[i], LTXI_AHEAD_BIN, 0);
+        round->spent += s->desc.draft.row_cost;
+    }
+}
+/* Rows for the known token and for those that no step drafted, all from the first step on. */
+LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round, int32_t tree)
 {
     int32_t i, row;
     ltx_result r;
     for (i = 0; i <= round->n; i++) {
         float *q = s->probs + (size_t)i * (size_t)s->model.vocab;
-        row = ltxi_add_row(s, s->now, i == 0 ? token : round->token[i - 1], NULL, i);
-        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK) return r;
+        if ((r = ltxi_node_row(s, round, i, tree, &row)) != LTX_OK) return r;
         if (i == round->n || ltxi_is_greedy(round->sampler)) continue;
         memset(q, 0, (size_t)s->model.vocab * 4); /* its distribution: certain */
-        q[round->token[i]] = 1.0f;
+        q[round->node[i + 1].token] = 1.0f;
     }
     return LTX_OK;
 }
-/* Add rows and draft until a draft is not worth it or there are enough. The last row drafts nothing. */
-LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t token, int32_t most)
+/* Add rows and draft until a draft is not worth it or there are enough: `most` nodes, `deep` of them in a chain. The last one drafts nothing. */
+LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t tree, int32_t most, int32_t deep)
 {
     static const ltxi_goal shallow = { 0, 1, 0, 0 };
-    int32_t more, first = s->desc.draft.exit, last = s->desc.draft.last, row, *hold = &s->sequences[s->now].hold;
+    int32_t first = s->desc.draft.exit, last = s->desc.draft.last, node, length, more, row = 0, *hold = &s->sequences[s->now].hold, rival;
     ltx_result r;
-    round->looked_up = round->n = ltxi_look_up(s, round, token, most);
-    if (round->n > 0 || first == 0) return ltxi_looked_up_rows(s, round, token);
-    for (more = 1, round->n = 0; more; round->n += more) {
-        row = ltxi_add_row(s, s->now, round->n == 0 ? token : round->token[round->n - 1], NULL, round->n);
-        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK) return r;
-        for (more = 0, *hold = first; round->n < most && !more && *hold <= last; ++*hold) {
+    if (s->desc.draft.transfer > 0) ltxi_take_ahead(s, round, ltxi_min(most, deep));
+    if (s->desc.draft.lookup > 0 && round->n == 0) ltxi_look_up(s, round, ltxi_min(most, deep));
+    if (round->n > 0 || first == 0) return ltxi_certain_rows(s, round, tree);
+    for (node = length = 0, more = 1; more; node = round->next[node], length++) {
+        if ((r = ltxi_node_row(s, round, node, tree, &row)) != LTX_OK) return r;
+        for (more = 0, *hold = first; round->n < most && length < deep && !more && *hold <= last; ++*hold) {
             if ((r = ltxi_run(s, &shallow)) != LTX_OK) return r;
-            more = ltxi_draft(s, round, round->n, *hold - first, *hold == last);
+            more = ltxi_draft(s, round, node, *hold - first, *hold == last, most);
         }
         s->rows[row].held = 1;
+        if (!more) break;
+    }
+    for (rival = 1; rival <= round->n; rival++) { /* they run from the first step on */
+        if (round->next[round->node[rival].parent] != rival && (r = ltxi_node_row(s, round, rival, tree, &row)) != LTX_OK) return r;
     }
     return LTX_OK;
 }
-LTXI_FN void ltxi_learn(ltx_session *s, const ltxi_draft_round *round, int32_t accepted)
+/* The last node of the chain. */
+LTXI_FN int32_t ltxi_leaf(const ltxi_draft_round *round)
 {
-    int32_t i, b;
-    for (i = 0; i < round->n && i <= accepted; i++) { /* what came after the first rejection was not judged */
-        b = round->bin[i];
-        if (s->tries[b] >= 64.0f) { s->tries[b] *= 0.5f; s->hits[b] *= 0.5f; } /* forget slowly */
-        s->tries[b] += 1.0f;
-        s->hits[b] += i < accepted ? 1.0f : 0.0f;
+    int32_t node = 0;
+    while (round->next[node] != 0) node = round->next[node];
+    return node;
+}
+/* Hidden transfer: when the leaf stands before the step of transfer i, a row that stands in for the i-th token after it goes on from there. */
+LTXI_FN ltx_result ltxi_transfer_row(ltx_session *s, const ltxi_draft_round *round, int32_t i)
+{
+    const ltx_transfer *t = &s->model.transfers[i];
+    int32_t leaf = ltxi_leaf(round), tag = round->n + 2 + i, row, k;
+    ltxi_job job = ltxi_job_of(&t->h, NULL, s->y, s->ld);
+    ltxi_row parent;
+    for (k = 0; k < s->n_rows - 1 && s->rows[k].tag != leaf + 1; k++) { }
+    parent = s->rows[k];
+    ltxi_project(s, ltxi_hidden(s, &parent), 1, &job, 1);
+    s->sequences[s->now].position = parent.position + 1 + i;
+    row = ltxi_add_row(s, s->now, 0, s->y, tag - 1);
+    s->rows[row].tag = tag;
+    s->rows[row].pc = t->step;
+    s->rows[row].tags = parent.tags | (((uint64_t)2 << i) - 1) << (round->n + 1);
+    return LTX_OK;
+}
+/* All rows run to the end, with those of transfers, as far as there is place. */
+LTXI_FN ltx_result ltxi_verify(ltx_session *s, const ltxi_draft_round *round)
+{
+    static const ltxi_goal deep = { 0, 0, 0, 0 };
+    int32_t i, n = ltxi_min(s->desc.draft.transfer, ltxi_min(s->desc.draft_max - round->n, ltxi_limit(s) - round->begin - 1 - round->n)), *hold = &s->sequences[s->now].hold;
+    ltx_result r;
+    for (i = 0; i < s->n_rows; i++) s->rows[i].held = 0;
+    s->n_ahead = 0;
+    for (i = 0; i < n; i++) {
+        *hold = s->model.transfers[i].step;
+        if ((r = ltxi_run(s, &deep)) != LTX_OK || (r = ltxi_transfer_row(s, round, i)) != LTX_OK) return r;
     }
+    *hold = LTXI_NO_HOLD;
+    if ((r = ltxi_run(s, &deep)) != LTX_OK) return r;
+    for (i = 0; i < n; i++) s->ahead[i] = ltxi_argmax(s->m.k, s->logits + (size_t)(round->n + 1 + i) * (size_t)s->model.vocab, s->model.vocab);
+    s->n_ahead = ltxi_max(0, n);
+    return LTX_OK;
+}
+LTXI_FN void ltxi_learn_one(ltx_session *s, int32_t bin, int32_t right)
+{
+    if (s->tries[bin] >= 64.0f) { s->tries[bin] *= 0.5f; s->hits[bin] *= 0.5f; } /* forget slowly */
+    s->tries[bin] += 1.0f;
+    s->hits[bin] += right ? 1.0f : 0.0f;
+}
+/* Walk from the known token along what the deep logits choose; what came after the first rejection is not judged. Returns the last node that is right. */
+LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_token *out, int32_t *count, uint64_t *tags)
+{
+    float *p = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
+    int32_t node = 0, child = 0, i, kept;
+    *tags = 1;
+    for (kept = 0;; kept++, node = child) {
+        ltxi_judge(s, round->sampler, round->next[node] > 0 ? round->node[round->next[node]].token : -1, s->probs + (size_t)node * (size_t)s->model.vocab, p,
+                   s->logits + (size_t)node * (size_t)s->model.vocab, &out[kept].id);
+        for (child = 0, i = 1; i <= round->n; i++) {
+            if (round->node[i].parent != node) continue;
+            ltxi_learn_one(s, round->node[i].bin, round->node[i].token == out[kept].id);
+            if (round->node[i].token == out[kept].id) child = i;
+        }
+        out[kept].drafted = child > 0;
+        out[kept].depth = child > 0 ? round->node[child].depth : s->desc.plan.count;
+        if (child == 0) break;
+        *tags |= (uint64_t)1 << child;
+        if (s->past_size > 0) s->past[s->now * s->past_size + (round->begin + 1 + kept) % s->past_size] = out[kept].id;
+    }
+    *count = kept + 1;
+    return node;
+}
+LTXI_FN void ltxi_count_round(ltx_session *s, const ltxi_draft_round *round, int32_t accepted)
+{
     if (s->round_tokens >= 64.0f) { s->round_tokens *= 0.5f; s->round_cost *= 0.5f; }
     s->round_tokens += (float)(accepted + 1);
     s->round_cost += 1.0f + round->spent;
@@ -6005,33 +6173,29 @@ LTXI_FN void ltxi_learn(ltx_session *s, const ltxi_draft_round *round, int32_t a
 }
 LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count)
 {
-    static const ltxi_goal deep = { 0, 0, 0, 0 };
-    int32_t begin = ltx_position(s), most = ltxi_min(s->desc.draft.length, ltxi_min(cap, ltxi_limit(s) - begin) - 1), i, kept = 0;
-    uint64_t seed = sampler->state;
-    float *p = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
+    int32_t begin = ltx_position(s), deep = ltxi_min(cap, ltxi_limit(s) - begin) - 1, most = ltxi_min(s->desc.draft.length, s->desc.draft_max - s->desc.draft.transfer), node, i;
+    int32_t tree = s->desc.draft.tree || s->desc.draft.transfer > 0;
+    uint64_t seed = sampler->state, tags;
     ltxi_draft_round round;
     ltx_result r;
     if ((r = ltx_flush(s)) != LTX_OK) return r;
+    if (tree) most = ltxi_min(most, LTXI_TREE - s->desc.draft.transfer);
+    if (s->kv.window == 0) most = ltxi_min(most, s->desc.ctx - begin - 1); /* rivals want slots, too */
     s->n_ready = 0;
-    round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f;
+    round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f; round.begin = begin; round.n = 0; round.next[0] = 0;
+    round.node[0].token = token; round.node[0].parent = -1;
     ltxi_draft_costs(s, round.cost);
-    r = ltxi_draft_rows(s, &round, token, most);
+    r = ltxi_draft_rows(s, &round, tree, most, deep);
+    if (r == LTX_OK) r = ltxi_verify(s, &round);
     s->sequences[s->now].hold = LTXI_NO_HOLD;
-    if (r == LTX_OK) {
-        for (i = 0; i < s->n_rows; i++) s->rows[i].held = 0;
-        r = ltxi_run(s, &deep);
-    }
+    s->sequences[s->now].position = s->sequences[s->now].high; /* rows of a tree are not in order: all of them go below */
     if (r != LTX_OK) { ltx_rewind(s, begin); sampler->state = seed; return r; }
-    for (i = 0; i <= round.n; i++) {
-        int32_t drafted = i < round.n ? round.token[i] : -1, yes = ltxi_judge(s, sampler, drafted, s->probs + (size_t)i * (size_t)s->model.vocab, p, s->logits + (size_t)i * (size_t)s->model.vocab, &out[i].id);
-        out[i].drafted = yes;
-        out[i].depth = !yes ? s->desc.plan.count : round.looked_up > 0 ? 0 : s->desc.draft.exit + round.exit[i];
-        if (!yes) break;
-        kept++;
-    }
-    ltxi_learn(s, &round, kept);
-    *count = kept + 1;
-    return ltx_rewind(s, begin + 1 + kept);
+    node = ltxi_walk(s, &round, out, count, &tags);
+    s->ahead_of = begin + *count; s->ahead_in = s->now;
+    if (node != ltxi_leaf(&round)) s->n_ahead = 0;
+    for (i = 0; tree && i < s->n_storage; i++) ltxi_cache_accept(&s->kv, &s->caches[s->now * s->n_storage + i], tags);
+    ltxi_count_round(s, &round, *count - 1);
+    return ltx_rewind(s, begin + *count);
 }
 #endif /* LTX_NO_SPECULATION */
 
@@ -6043,7 +6207,7 @@ LTX_API ltx_result ltx_decode(ltx_session *s, ltx_sampler *sampler, int32_t toke
     if (ltxi_in_flight(s) || s->sequences[s->now].hold != LTXI_NO_HOLD) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "decode", LTXI_S("rows are on hold or on their way"), 0, s->n_rows);
     if ((r = ltxi_room(s, s->now, 1)) != LTX_OK) return r;
 #ifndef LTX_NO_SPECULATION
-    if (s->desc.draft.exit > 0 || s->desc.draft.lookup > 0) return ltxi_speculate(s, sampler, token, out, cap, count);
+    if (s->desc.draft.exit > 0 || s->desc.draft.lookup > 0 || s->desc.draft.transfer > 0) return ltxi_speculate(s, sampler, token, out, cap, count);
 #endif
     return ltxi_decode_one(s, sampler, token, out, count);
 }
