@@ -5180,7 +5180,7 @@ LTXI_FN void ltxi_find_entries(ltx_session *s, const int32_t *idx, int32_t n)
         ltxi_row *r = &s->rows[idx[i]];
         const ltxi_cache *c = ltxi_row_cache(s, r);
         for (s->entry[i] = c->n - 1; s->entry[i] >= 0; s->entry[i]--)
-            if (r->tag > 0 && ltxi_entry_tag(&s->kv, c, s->entry[i]) > 0 ? ltxi_entry_tag(&s->kv, c, s->entry[i]) == r->tag : ltxi_entry_position(&s->kv, c, s->entry[i]) <= r->position) break;
+            if (ltxi_sees_tag(r->tags, ltxi_entry_tag(&s->kv, c, s->entry[i])) && ltxi_entry_position(&s->kv, c, s->entry[i]) <= r->position) break;
         ltxi_turn_to(s, r, ltxi_step_of(s, r)->run & LTX_RENUMBER ? ltxi_max(0, s->entry[i]) : r->position);
     }
 }
@@ -5214,14 +5214,17 @@ LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t first
         if ((i - first) % LTXI_QROWS == LTXI_QROWS - 1 || i == end - 1) s->stats.kv_bytes += (uint64_t)count * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
     }
 }
+/* Is nothing that a row of a tree finds in the caches hidden from it? Then it goes with others, as without a tree. */
+LTXI_FN int ltxi_sees_all(const ltxi_row *r) { return r->tag == 0 || r->tags == ((uint64_t)1 << (r->tag - 1)) * 2 - 1; }
 LTXI_FN void ltxi_attend_all(ltx_session *s, const int32_t *idx, int32_t n)
 {
     int32_t first, end;
     for (first = 0; first < n; first = end) {
         const ltxi_cache *c = ltxi_row_cache(s, &s->rows[idx[first]]);
         const ltxi_row *r = &s->rows[idx[first]];
-        for (end = first + 1; r->tag == 0 && end < n && s->entry[end] >= 0 && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
-        if (s->entry[first] >= 0) { ltxi_attend_rows(s, c, first, end, r->tag == 0 ? ~(uint64_t)0 : r->tags); continue; }
+        const int all = ltxi_sees_all(r);
+        for (end = first + 1; all && end < n && s->entry[end] >= 0 && ltxi_sees_all(&s->rows[idx[end]]) && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
+        if (s->entry[first] >= 0) { ltxi_attend_rows(s, c, first, end, all ? ~(uint64_t)0 : r->tags); continue; }
         memset(s->att + (size_t)first * (size_t)s->ld, 0, (size_t)s->q_ld * 4); /* nothing to look at */
         end = first + 1;
     }
@@ -5919,7 +5922,8 @@ typedef struct ltxi_node {
 } ltxi_node;
 typedef struct ltxi_draft_round {
     ltx_sampler *sampler;
-    int32_t  begin, n;            /* position of node 0; drafted nodes, numbered from 1          */
+    int32_t  begin, n, rows;      /* position of node 0; drafted nodes, numbered from 1; rows made */
+    int32_t  tag[LTXI_DRAFTS + 1]; /* of the nodes' rows, in the order of making                */
     ltxi_node node[LTXI_DRAFTS + 1];
     int32_t  next[LTXI_DRAFTS + 1]; /* the child in the chain, 0 = none                        */
     float    sure;                /* estimated chance that the whole chain is accepted              */
@@ -5967,15 +5971,16 @@ LTXI_FN int32_t ltxi_add_node(ltxi_draft_round *round, int32_t parent, int32_t t
     return round->n;
 }
 /* The row of a node, which sees the rows of its ancestors, if there may be others. */
-LTXI_FN ltx_result ltxi_node_row(ltx_session *s, const ltxi_draft_round *round, int32_t node, int32_t tree, int32_t *row)
+LTXI_FN ltx_result ltxi_node_row(ltx_session *s, ltxi_draft_round *round, int32_t node, int32_t tree, int32_t *row)
 {
     int32_t depth = 0, i;
     uint64_t tags = 0;
-    for (i = node; i > 0; i = round->node[i].parent) { tags |= (uint64_t)1 << i; depth++; }
+    round->tag[node] = ++round->rows;
+    for (i = node; i >= 0; i = round->node[i].parent) { tags |= (uint64_t)1 << (round->tag[i] - 1); depth += i > 0; }
     s->sequences[s->now].position = round->begin + depth;
     *row = ltxi_add_row(s, s->now, round->node[node].token, NULL, node);
-    s->rows[*row].tag = tree ? node + 1 : 0;
-    s->rows[*row].tags = tags | 1;
+    s->rows[*row].tag = tree ? round->tag[node] : 0;
+    s->rows[*row].tags = tags;
     return ltxi_tap(s, row, 1);
 }
 LTXI_FN float ltxi_chance(const ltx_session *s, int32_t bin) { return s->hits[bin] / s->tries[bin]; }
@@ -6102,10 +6107,10 @@ LTXI_FN int32_t ltxi_leaf(const ltxi_draft_round *round)
 LTXI_FN ltx_result ltxi_transfer_row(ltx_session *s, const ltxi_draft_round *round, int32_t i)
 {
     const ltx_transfer *t = &s->model.transfers[i];
-    int32_t leaf = ltxi_leaf(round), tag = round->n + 2 + i, row, k;
+    int32_t tag = round->n + 2 + i, row, k;
     ltxi_job job = ltxi_job_of(&t->h, NULL, s->y, s->ld);
     ltxi_row parent;
-    for (k = 0; k < s->n_rows - 1 && s->rows[k].tag != leaf + 1; k++) { }
+    for (k = 0; k < s->n_rows - 1 && s->rows[k].tag != round->tag[ltxi_leaf(round)]; k++) { }
     parent = s->rows[k];
     ltxi_project(s, ltxi_hidden(s, &parent), 1, &job, 1);
     s->sequences[s->now].position = parent.position + 1 + i;
@@ -6144,7 +6149,7 @@ LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_tok
 {
     float *p = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
     int32_t node = 0, child = 0, i, kept;
-    *tags = 1;
+    *tags = (uint64_t)1 << (round->tag[0] - 1);
     for (kept = 0;; kept++, node = child) {
         ltxi_judge(s, round->sampler, round->next[node] > 0 ? round->node[round->next[node]].token : -1, s->probs + (size_t)node * (size_t)s->model.vocab, p,
                    s->logits + (size_t)node * (size_t)s->model.vocab, &out[kept].id);
@@ -6156,7 +6161,7 @@ LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_tok
         out[kept].drafted = child > 0;
         out[kept].depth = child > 0 ? round->node[child].depth : s->desc.plan.count;
         if (child == 0) break;
-        *tags |= (uint64_t)1 << child;
+        *tags |= (uint64_t)1 << (round->tag[child] - 1);
         if (s->past_size > 0) s->past[s->now * s->past_size + (round->begin + 1 + kept) % s->past_size] = out[kept].id;
     }
     *count = kept + 1;
@@ -6182,7 +6187,7 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     if (tree) most = ltxi_min(most, LTXI_TREE - s->desc.draft.transfer);
     if (s->kv.window == 0) most = ltxi_min(most, s->desc.ctx - begin - 1); /* rivals want slots, too */
     s->n_ready = 0;
-    round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f; round.begin = begin; round.n = 0; round.next[0] = 0;
+    round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f; round.begin = begin; round.n = round.rows = 0; round.next[0] = 0;
     round.node[0].token = token; round.node[0].parent = -1;
     ltxi_draft_costs(s, round.cost);
     r = ltxi_draft_rows(s, &round, tree, most, deep);

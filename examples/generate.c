@@ -234,6 +234,7 @@ static const option options[] = {
     { 0, "draft", "EXIT[-LAST][:LEN[:STOP]]", "the first EXIT steps (up to LAST where that is not sure\n"
       "enough) draft up to LEN tokens (default 8),\n"
       "until one is less probable than STOP (default: learned)", parse_draft, &set.desc.draft, 0, 0 },
+    { 0, "tree", NULL, "draft rivals of tokens that are not sure, too", parse_flag, &set.desc.draft.tree, 0, 0 },
     { 0, "lookup", "N", "first look for the last N tokens (1 to 8) earlier in the text and draft what followed", parse_lookup, &set.desc.draft, 0, 0 },
     HEADING("What ltx-profile --write found out and put into the file"),
     { 0, "auto", "[=plan|exit|draft]", "its plan with fewer layers, its exit rule, or its draft\n"
