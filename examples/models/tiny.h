@@ -6188,7 +6188,8 @@ static const ltx_model tiny = {
   { NULL, 0, 0, 0 }, /* head_bias */
   { NULL, 0, 0, 0 }, /* probes */
   { NULL, 0, 0, 0 }, /* probe_bias */
-  NULL, 0 /* adapters */
+  NULL, 0, /* adapters */
+  0, NULL /* transfers */
 };
 
 #endif
