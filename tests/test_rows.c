@@ -44,6 +44,14 @@ static void world_make(world *w, uint64_t seed, int routers)
     w->d.features = 1;
     w->nearest = 1e30;
 }
+/* The descriptor as it is now, with steps of its own. */
+static ltx_session_desc world_plain(const world *w, ltx_step *steps)
+{
+    ltx_session_desc d = w->d;
+    memcpy(steps, w->steps, sizeof w->steps);
+    d.plan.steps = steps;
+    return d;
+}
 static void world_free(world *w)
 {
     ref_model_free(&w->ref);
@@ -234,11 +242,9 @@ static void shares_of_routers(void)
     for (int c = 0; c < 12; c++) {
         world w;
         world_make(&w, 401 + (uint64_t)c, 1);
-        ltx_session_desc plain = w.d;
         ltx_step full[KIT_LAYERS];
+        ltx_session_desc plain = world_plain(&w, full);
         ltx_stats st;
-        memcpy(full, w.steps, sizeof full);
-        plain.plan.steps = full;
         for (int i = 0; i < w.d.plan.count; i++) w.steps[i].route = -1.0f;
         check_same(&w, &plain, &w.d); /* everybody is let in */
         w.steps[0].route = 0; /* equal tokens are equal there */
@@ -262,11 +268,9 @@ static void rows_that_are_not_kept(void)
     for (int c = 0; c < 12; c++) {
         world w;
         world_make(&w, 421 + (uint64_t)c, 0);
-        ltx_session_desc plain = w.d;
         ltx_step full[KIT_LAYERS];
+        ltx_session_desc plain = world_plain(&w, full);
         ltx_stats st;
-        memcpy(full, w.steps, sizeof full);
-        plain.plan.steps = full;
         w.steps[1].keep = w.steps[3].keep = 1.0f;
         check_same(&w, &plain, &w.d); /* all stay */
         w.steps[1].keep = 0.5f;
