@@ -5,7 +5,7 @@ SHARED  ?= ../shared
 WARN     = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 MODELS   = examples/models
 TESTS    = ref_self amx ops model together rows drafts bits memory bad gguf sampling real
-EXAMPLES = hello generate demo raw_arrays
+EXAMPLES = hello generate demo together raw_arrays
 PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/ltx-profile build/depth build/synth build/bench
 
 .PHONY: help demo test all tools models bench peers depth fuzz clean
