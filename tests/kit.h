@@ -1,4 +1,4 @@
-/* kit.h - what several test programs share: small random models, sessions with their memory, shipped models, a GGUF writer
+/* kit.h - what several test programs share: small random models, sessions with their memory, greedy text, thresholds, shipped models, a GGUF writer
    SPDX-License-Identifier: MIT
 
    Include it after ltx.h and test.h. Random weights are made with integers only, so that they are the same everywhere. */
@@ -10,7 +10,7 @@
 
 /* ==== random models ===================================================================================== */
 
-enum { KIT_LAYERS = 8, KIT_BLOCKS = 18 * KIT_LAYERS + 4 };
+enum { KIT_LAYERS = 8, KIT_FIELDS = 21, KIT_BLOCKS = KIT_FIELDS * KIT_LAYERS + 6 };
 enum { KIT_BIAS = 1, KIT_QK_NORM = 2, KIT_NO_GATE = 4, KIT_UNTIED = 8, KIT_FACTORS = 16 };
 enum { KIT_MIXED = -1, KIT_MIXED_K = -2, KIT_MIXED_ALL = -3 }; /* for a format: each tensor another, without or with K formats, or all there are */
 
@@ -168,10 +168,40 @@ static inline kit_model *kit_make(const kit_shape *sh, uint64_t seed)
     return k;
 }
 
+/* Routers of all layers, with a bias, every other one with a norm; probes after all layers. */
+static inline void kit_add_routers(kit_model *k, const kit_shape *sh, uint64_t seed)
+{
+    test_rng r = {seed};
+    for (int i = 0; i < sh->layers; i++) {
+        k->layers[i].router = kit_mat(k, kit_type(sh, i, 9), 1, sh->dim, 0, &r);
+        k->layers[i].router_bias = kit_mat(k, LTX_F32, 1, 1, 0, &r);
+        if (i % 2) k->layers[i].router_norm = kit_positive(k, sh->dim, &r);
+    }
+    k->m.probes = kit_mat(k, kit_type(sh, 0, 10), sh->layers, sh->dim, 0, &r);
+    k->m.probe_bias = kit_mat(k, LTX_F32, 1, sh->layers, 0, &r);
+}
+
 static inline void kit_free(kit_model *k)
 {
     for (int i = 0; i < k->n_blocks; i++) free(k->blocks[i]);
     free(k);
+}
+
+static inline size_t kit_mat_bytes(const ltx_mat *w)
+{
+    return ltx_mat_bytes(w->type, w->rows, w->cols);
+}
+
+/* Bytes of the matrices that make keys and values, and of those of the branches in `run`. */
+static inline uint64_t kit_kv_bytes(const ltx_layer *l)
+{
+    return kit_mat_bytes(&l->wk) + kit_mat_bytes(&l->wv);
+}
+
+static inline uint64_t kit_run_bytes(const ltx_layer *l, int run)
+{
+    uint64_t n = run & LTX_ATTN ? kit_kv_bytes(l) + kit_mat_bytes(&l->wq) + kit_mat_bytes(&l->wo) : 0;
+    return run & LTX_FFN ? n + kit_mat_bytes(&l->w_gate) + kit_mat_bytes(&l->w_up) + kit_mat_bytes(&l->w_down) : n;
 }
 
 static inline void kit_tokens(int32_t *tokens, int n, int vocab, uint64_t seed)
@@ -227,6 +257,13 @@ static inline kit_session kit_open(const ltx_model *m, const ltx_session_desc *d
     return k;
 }
 
+/* A pool that runs its tasks backwards: nothing may depend on their order. */
+static inline void kit_backwards(void *user, ltx_task *task, void *arg, int32_t count)
+{
+    (void)user;
+    for (int32_t i = count; i-- > 0;) task(arg, i);
+}
+
 /* exit, most drafted tokens, stop threshold, cost of a row */
 static inline ltx_draft kit_draft(int exit, int length, float stop, float row_cost)
 {
@@ -234,6 +271,45 @@ static inline ltx_draft kit_draft(int exit, int length, float stop, float row_co
     memset(&d, 0, sizeof d);
     d.exit = exit; d.length = length; d.stop = stop; d.row_cost = row_cost;
     return d;
+}
+
+/* Greedy text: text[0..have-1] is there, the last of it not yet in the session; on to `want` tokens, at most `cap` a round. 0 = failed. */
+static inline int kit_go_on(ltx_session *s, int32_t *text, int have, int want, int cap)
+{
+    ltx_sampler greedy;
+    ltx_token out[16];
+    int32_t n, begin = ltx_position(s) - (have - 1);
+    memset(&greedy, 0, sizeof greedy);
+    while (have < want) {
+        int room = want - have < cap ? want - have : cap;
+        if (!CHECK_EQ(ltx_decode(s, &greedy, text[have - 1], out, room, &n), LTX_OK) || !CHECK(n >= 1 && n <= room)) return 0;
+        for (int i = 0; i < n; i++) text[have++] = out[i].id;
+        CHECK_EQ(ltx_position(s), begin + have - 1);
+    }
+    return 1;
+}
+
+/* A threshold at which of 24 rows, one after the other, at least a quarter leave and at least a quarter do not, found by halving. */
+static inline void kit_threshold(const ltx_model *m, ltx_session_desc *d)
+{
+    int rule = d->policy.rule, falls = rule == LTX_EXIT_ENTROPY || rule == LTX_EXIT_CHANGE; /* these say yes below it */
+    float low = rule == LTX_EXIT_COSINE ? -1.0f : rule == LTX_EXIT_CHANGE ? -50.0f : 0.0f;
+    float high = rule == LTX_EXIT_ENTROPY ? 8.0f : rule == LTX_EXIT_CHANGE ? 50.0f : rule == LTX_EXIT_PATIENCE ? (float)d->plan.count : 1.0f;
+    int32_t tokens[24];
+    const float *logits;
+    ltx_session_desc e = *d;
+    e.policy.yes = 0;
+    kit_tokens(tokens, 24, m->vocab, 18);
+    for (int i = 0; i < 20; i++) {
+        ltx_stats st;
+        d->policy.threshold = e.policy.threshold = (low + high) / 2;
+        kit_session k = kit_open(m, &e);
+        for (int j = 0; j < 24; j++) CHECK_EQ(ltx_eval(k.s, &tokens[j], 1, &logits), LTX_OK);
+        ltx_session_stats(k.s, &st);
+        kit_close(&k);
+        if (st.exits >= 6 && st.exits <= 18) return;
+        if ((st.exits < 6) == falls) low = e.policy.threshold; else high = e.policy.threshold;
+    }
 }
 
 static inline int32_t kit_best(const float *x, int n)
@@ -372,13 +448,14 @@ typedef struct kit_field {
 } kit_field;
 
 #define KIT_FIELD(gguf, f) {gguf, #f, offsetof(ltx_layer, f)}
-static const kit_field kit_fields[18] = {
+static const kit_field kit_fields[KIT_FIELDS] = {
     KIT_FIELD("attn_norm.weight", attn_norm), KIT_FIELD("attn_q.weight", wq), KIT_FIELD("attn_k.weight", wk),
     KIT_FIELD("attn_v.weight", wv), KIT_FIELD("attn_output.weight", wo), KIT_FIELD("attn_q.bias", bq),
     KIT_FIELD("attn_k.bias", bk), KIT_FIELD("attn_v.bias", bv), KIT_FIELD("attn_output.bias", bo),
     KIT_FIELD("attn_q_norm.weight", q_norm), KIT_FIELD("attn_k_norm.weight", k_norm), KIT_FIELD("ffn_norm.weight", ffn_norm),
     KIT_FIELD("ffn_gate.weight", w_gate), KIT_FIELD("ffn_up.weight", w_up), KIT_FIELD("ffn_down.weight", w_down),
-    KIT_FIELD("ffn_gate.bias", b_gate), KIT_FIELD("ffn_up.bias", b_up), KIT_FIELD("ffn_down.bias", b_down)};
+    KIT_FIELD("ffn_gate.bias", b_gate), KIT_FIELD("ffn_up.bias", b_up), KIT_FIELD("ffn_down.bias", b_down),
+    KIT_FIELD("ltx_router.weight", router), KIT_FIELD("ltx_router.bias", router_bias), KIT_FIELD("ltx_router_norm.weight", router_norm)};
 
 static inline ltx_mat *kit_field_of(ltx_layer *l, int i)
 {
@@ -406,8 +483,10 @@ static inline int kit_list(kit_model *k, kit_tensor *t)
     kit_list_add(t, &n, "output_norm.weight", &k->m.out_norm);
     kit_list_add(t, &n, "output.weight", &k->m.head);
     kit_list_add(t, &n, "rope_freqs.weight", &k->m.rope_factors);
+    kit_list_add(t, &n, "ltx_probes.weight", &k->m.probes);
+    kit_list_add(t, &n, "ltx_probes.bias", &k->m.probe_bias);
     for (int l = 0; l < k->m.n_layers; l++)
-        for (int i = 0; i < 18; i++) {
+        for (int i = 0; i < KIT_FIELDS; i++) {
             snprintf(name, sizeof name, "blk.%d.%s", l, kit_fields[i].gguf);
             kit_list_add(t, &n, name, kit_field_of(&k->layers[l], i));
         }
@@ -511,11 +590,6 @@ static inline void kit_write_head(kit_buffer *b, const ltx_model *m, const char 
     kit_u64(b, 1);
     kit_u32(b, 0);
     if (v) kit_write_pieces(b, v);
-}
-
-static inline size_t kit_mat_bytes(const ltx_mat *w)
-{
-    return ltx_mat_bytes(w->type, w->rows, w->cols);
 }
 
 static inline void kit_pad(kit_buffer *b, uint32_t align)

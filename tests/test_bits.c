@@ -75,19 +75,14 @@ static void trace_session(ltx_session *s, const ltx_model *m, const int32_t *tok
     }
 }
 
-static trace trace_best(const ltx_model *m, ltx_session_desc d, const int32_t *tokens, int n)
+static trace trace_of(const ltx_model *m, ltx_session_desc d, const int32_t *tokens, int n)
 {
     trace t;
+    d.isa = LTX_ISA_SCALAR;
     kit_session k = kit_open(m, &d);
     trace_session(k.s, m, tokens, n, &t);
     kit_close(&k);
     return t;
-}
-
-static trace trace_of(const ltx_model *m, ltx_session_desc d, const int32_t *tokens, int n)
-{
-    d.isa = LTX_ISA_SCALAR;
-    return trace_best(m, d, tokens, n);
 }
 
 static trace trace_random(const ltx_model *m, ltx_session_desc d, uint64_t seed)
@@ -334,26 +329,15 @@ static int32_t ask_by_position(void *user, const ltx_view *v)
     return h % 5 == 0 ? LTX_LEAVE : h % 5 == 1 ? 1 : LTX_GO;
 }
 
-/* A gate after every step and a threshold at which some of the rows leave and some do not, found by halving. */
+/* A gate after every step, and a threshold at which some of the rows leave and some do not. */
 static void gated_desc(const ltx_model *m, ltx_session_desc *d, ltx_step *steps, int rule)
 {
-    float low = rule == LTX_EXIT_COSINE ? -1.0f : 0.0f, high = rule == LTX_EXIT_ENTROPY ? 8.0f : 1.0f;
     ltx_plan_full(m, steps, 64, &d->plan.count);
     ltx_plan_gates(steps, d->plan.count, 0, 1);
     d->plan.steps = steps; d->plan.fill = LTX_FILL_DEFER;
     d->policy.rule = rule;
     d->policy.gate = rule == LTX_EXIT_ASK ? ask_by_position : NULL;
-    for (int i = 0; i < 20 && rule < LTX_EXIT_ALWAYS; i++) {
-        int32_t tokens[24], early = 0;
-        trace t;
-        kit_tokens(tokens, 24, m->vocab, 18);
-        d->policy.threshold = (low + high) / 2;
-        t = trace_best(m, *d, tokens, 24);
-        for (int j = 0; j < 24; j++) early += t.depth[j] < d->plan.count;
-        free(t.row);
-        if (early >= 6 && early <= 18) return;
-        if ((early < 6) == (rule == LTX_EXIT_ENTROPY)) low = d->policy.threshold; else high = d->policy.threshold;
-    }
+    if (rule < LTX_EXIT_ALWAYS) kit_threshold(m, d);
 }
 
 /* A batch of rows that leave at different steps gives what the same tokens give one by one. */
@@ -475,31 +459,19 @@ static void rewind_always_deferred(const subject *sub)
 
 enum { TEXT = 48, PROMPT = 9 };
 
-/* Greedy text of TEXT tokens after a prompt; ends with an eval of one more token whose logits show the state of all caches. */
+/* Greedy text of TEXT tokens after a prompt; ends with an eval of one more token whose logits show the state of all caches. vocab is not
+   part of the descriptor: the caller sets it in *state. */
 static void greedy(ltx_session *s, const int32_t *prompt, int cap, int32_t *text, uint64_t *state)
 {
-    ltx_sampler sampler;
-    ltx_token out[16];
     const float *logits;
-    int32_t t, n, have = 0;
-    memset(&sampler, 0, sizeof sampler);
     CHECK_EQ(ltx_eval(s, prompt, PROMPT, &logits), LTX_OK);
-    CHECK_EQ(ltx_sample(s, &sampler, logits, &t), LTX_OK);
-    text[have++] = t;
-    while (have < TEXT) {
-        int room = TEXT - have < cap ? TEXT - have : cap;
-        if (!CHECK_EQ(ltx_decode(s, &sampler, t, out, room, &n), LTX_OK)) return;
-        CHECK(n >= 1 && n <= room);
-        for (int i = 0; i < n; i++) text[have++] = out[i].id;
-        CHECK_EQ(ltx_position(s), PROMPT + have - 1);
-        t = out[n - 1].id;
-    }
+    text[0] = kit_best(logits, (int)*state);
+    if (!kit_go_on(s, text, 1, TEXT, cap)) return;
     ltx_session_desc used;
     ltx_draft off = kit_draft(0, 0, 0, 0);
     ltx_session_desc_used(s, &used);
     CHECK_EQ(ltx_set_draft(s, &off), LTX_OK);
-    CHECK_EQ(ltx_eval(s, &t, 1, &logits), LTX_OK);
-    /* vocab is not part of the descriptor: the caller set it in *state */
+    CHECK_EQ(ltx_eval(s, &text[TEXT - 1], 1, &logits), LTX_OK);
     *state = test_hash(logits, (size_t)*state * sizeof *logits, TEST_HASH_START);
     CHECK_EQ(ltx_set_draft(s, &used.draft), LTX_OK);
 }

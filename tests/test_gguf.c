@@ -440,6 +440,100 @@ static void hostile_vocabularies(void)
     free(b.p);
 }
 
+/* ---- routers and probes: tensors that only this library knows ---- */
+
+static const kit_shape routed_shape = {32, 3, 2, 1, 16, 32, 12, KIT_MIXED, KIT_BIAS | KIT_QK_NORM | KIT_UNTIED, LTX_ROPE_INTERLEAVED, LTX_ACT_SILU};
+
+static kit_model *routed_model(void)
+{
+    kit_model *k = kit_make(&routed_shape, 4);
+    kit_add_routers(k, &routed_shape, 5);
+    return k;
+}
+
+/* Logits and depths of rows that routers turn away and probes let leave. */
+static uint64_t routed_hash(const ltx_model *m)
+{
+    ltx_step steps[3];
+    ltx_session_desc d;
+    ltx_stats st;
+    uint64_t hash = TEST_HASH_START;
+    memset(&d, 0, sizeof d);
+    d.ctx = 16; d.rows = 2;
+    CHECK_EQ(ltx_plan_full(m, steps, 3, &d.plan.count), LTX_OK);
+    CHECK_EQ(ltx_plan_gates(steps, 3, 0, 1), LTX_OK);
+    for (int i = 0; i < 3; i++) { steps[i].route = 0.45f; steps[i].run |= LTX_WEIGH; }
+    d.plan.steps = steps; d.policy.rule = LTX_EXIT_PROBE; d.policy.threshold = 0.6f;
+    kit_session s = kit_open(m, &d);
+    for (int32_t t = 0; t < m->vocab; t++) {
+        ltx_batch b = {.tokens = &t, .count = 1, .logits = 1};
+        ltx_output out;
+        if (!CHECK_EQ(ltx_eval_batch(s.s, &b, &out), LTX_OK)) break;
+        hash = test_hash(out.logits, (size_t)m->vocab * sizeof *out.logits, test_hash(out.depth, sizeof *out.depth, hash));
+    }
+    ltx_session_stats(s.s, &st);
+    CHECK(st.exits > 0 && st.exits < (uint64_t)m->vocab && st.skipped > 0 && st.attn_rows > (uint64_t)m->vocab);
+    kit_close(&s);
+    return hash;
+}
+
+static void check_view(const ltx_mat *got, const ltx_mat *want)
+{
+    if (!CHECK((got->data == NULL) == (want->data == NULL)) || !got->data) return;
+    CHECK(got->type == want->type && got->rows == want->rows && got->cols == want->cols && memcmp(got->data, want->data, kit_mat_bytes(want)) == 0);
+}
+
+static void routers_and_probes(void)
+{
+    kit_model *k = routed_model();
+    kit_buffer b = kit_gguf(k, "llama", NULL, 32, NULL);
+    ltx_blob image = {b.p, b.n};
+    ltx_need need;
+    ltx_model m;
+    CHECK_EQ(ltx_gguf_need(image, NULL, &need), LTX_OK);
+    test_block block = test_alloc(need.size, need.align);
+    ltx_mem mem = {block.ptr, need.size};
+    if (CHECK_EQ(ltx_gguf_init(image, mem, NULL, &m), LTX_OK)) {
+        check_view(&m.probes, &k->m.probes);
+        check_view(&m.probe_bias, &k->m.probe_bias);
+        for (int l = 0; l < 3; l++)
+            for (int i = 0; i < KIT_FIELDS; i++) {
+                ltx_layer read = m.layers[l];
+                check_view(kit_field_of(&read, i), kit_field_of(&k->layers[l], i));
+            }
+        CHECK(m.layers[1].router.data && m.layers[1].router_norm.data && m.probes.rows == 3);
+        CHECK(routed_hash(&m) == routed_hash(&k->m));
+    }
+    test_free(&block);
+    free(b.p);
+    kit_free(k);
+}
+
+/* Each with a row, a column or, if it has to be a vector of floats, a format that does not suit; probes without their bias. */
+static void wrong_routers_and_probes(void)
+{
+    static const unsigned char zeros[16 * 64 * 4];
+    kit_model *k = routed_model();
+    const struct { const char *name; ltx_mat *w; int vector; } all[] = {
+        {"router", &k->layers[1].router, 0},        {"router_bias", &k->layers[2].router_bias, 1}, {"router_norm", &k->layers[1].router_norm, 1},
+        {"probes", &k->m.probes, 0},                {"probe_bias", &k->m.probe_bias, 1}};
+    for (int i = 0; i < 5; i++)
+        for (int wrong = 0; wrong < 4; wrong++) {
+            ltx_mat good = *all[i].w, bad = {zeros, LTX_F32, good.rows + (wrong == 0), good.cols + (wrong == 1)};
+            if (wrong == 2 && all[i].vector) bad.type = LTX_F16;
+            if (wrong == 2 && !all[i].vector) bad.cols = 16;
+            if (wrong == 3 && i < 4) continue;
+            if (wrong == 3) memset(&bad, 0, sizeof bad);
+            *all[i].w = bad;
+            kit_buffer b = kit_gguf(k, "llama", NULL, 32, NULL);
+            ltx_blob image = {b.p, b.n};
+            if (!CHECK_EQ(both(image), LTX_E_MODEL) || !CHECK(event_count == 1 && strcmp(event_name, all[i].name) == 0)) printf("  %s, %d\n", all[i].name, wrong);
+            free(b.p);
+            *all[i].w = good;
+        }
+    kit_free(k);
+}
+
 /* ==== tokenizer ========================================================================================= */
 
 /* Tokens into a fresh array (free it); exact work block. */
@@ -815,6 +909,7 @@ int main(void)
     TEST(hostile_values);
     TEST(odd_directories);
     TEST(no_tensors);
+    TEST(routers_and_probes); TEST(wrong_routers_and_probes);
     TEST(hostile_vocabularies);
     TEST(reference_sentence);
     TEST(round_trips);

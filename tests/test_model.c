@@ -6,8 +6,8 @@
    and must give the same bits. */
 #define LTX_IMPLEMENTATION
 #include "ltx.h"
+#include "kit.h"
 #include "ref.h"
-#include "test.h"
 
 /* ==== tolerances ======================================================================================== */
 
@@ -266,6 +266,7 @@ typedef struct pair {
     tolerance  tol;
     record     rec;
     int        exits; /* rows that left in the reference                             */
+    uint64_t   left, skipped; /* rows and steps as ltx_stats counts them             */
     int        lost;  /* 1 = a gate was decided by rounding: no comparison from then on */
 } pair;
 
@@ -333,6 +334,8 @@ static void pair_follow(pair *p, const ltx_batch *batch, const ltx_output *out)
         for (int d = 0; !batch->tokens && d < p->b->model.dim; d++) embed[d] = (double)batch->embeds[i * p->b->model.dim + d];
         ref_row_run(p->ref, &p->plan, &p->policy, &in, logits, &outcome);
         p->exits += outcome.left || outcome.skipped > 0;
+        p->left += (uint64_t)outcome.left;
+        p->skipped += (uint64_t)(outcome.skipped + outcome.around);
         p->lost = outcome.nearest < p->tol.tie;
         if (row < 0 || p->lost) continue;
         compare_row(p, out->logits + row * p->b->model.vocab, logits, position);
@@ -401,13 +404,6 @@ static void script_run(pair *p, const script *sc, int one_by_one)
     }
 }
 
-/* A pool that runs its tasks backwards: nothing may depend on their order. */
-static void backwards(void *user, ltx_task *task, void *arg, int32_t count)
-{
-    (void)user;
-    for (int32_t i = count; i-- > 0;) task(arg, i);
-}
-
 typedef struct variant {
     const char *name;
     int isa, one_by_one, rows, threads;
@@ -417,6 +413,24 @@ static const variant variants[] = {
     {"scalar", LTX_ISA_SCALAR, 0, 0, 0}, {"avx2", LTX_ISA_AVX2, 0, 0, 0},     {"avx512", LTX_ISA_AVX512, 0, 0, 0},
     {"one by one", 0, 1, 0, 0},          {"eight rows", 0, 0, 8, 0}, {"three tasks", 0, 0, 0, 3},
 };
+
+/* Work is counted where it happens: the same rows, steps and slots as in the reference. Not if rows waited that a rewind dropped: the
+   reference ran them at once. */
+static void check_counters(pair *p, const script *sc)
+{
+    ltx_stats st;
+    int routed = p->plan.steps && p->plan.steps[p->plan.count - 1].route > 0.0f && p->plan.fill == LTX_FILL_PROJECT;
+    for (int a = 0; a < sc->n; a++) if (sc->actions[a].count < 0 && p->plan.fill == LTX_FILL_DEFER && p->exits) return;
+    CHECK_EQ(ltx_flush(p->l.s), LTX_OK);
+    ltx_session_stats(p->l.s, &st);
+    CHECK_EQ(st.attn_rows, p->ref->attn_rows);
+    CHECK_EQ(st.ffn_rows, p->ref->ffn_rows);
+    CHECK_EQ(st.fill_rows, p->ref->fill_rows);
+    CHECK_EQ(st.attended, p->ref->attended);
+    CHECK_EQ(st.exits, p->left);
+    if (!routed || p->left == 0) CHECK_EQ(st.skipped, p->skipped); /* routers are asked about the keys and values of rows that have left, and count them */
+    CHECK_EQ(st.rounds + st.drafted + st.accepted, 0);
+}
 
 /* The whole check of a descriptor: beside the reference, then the same bits in all variants. Returns the exits, -1 if a gate was
    decided by rounding. */
@@ -432,7 +446,7 @@ static int check_script(const box *b, const ltx_session_desc *desc, const script
         d.isa = w->isa;
         d.threads = w->threads;
         if (w->rows) d.rows = d.logits_rows = w->rows;
-        if (w->threads) d.pool.run = backwards;
+        if (w->threads) d.pool.run = kit_backwards;
         if (pair_open(&other, b, &d, 0)) {
             script_run(&other, sc, w->one_by_one);
             size_t size = sizeof(float) * (size_t)(base.rec.rows * b->model.vocab);
@@ -442,6 +456,7 @@ static int check_script(const box *b, const ltx_session_desc *desc, const script
         pair_close(&other);
     }
     int exits = base.lost ? -1 : base.exits;
+    if (ok && !base.lost) check_counters(&base, sc);
     pair_close(&base);
     return exits;
 }

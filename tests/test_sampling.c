@@ -72,28 +72,29 @@ static double chi_square(const experiment *e, int samples, int *df)
     return sum;
 }
 
-static void compare(const ltx_sampler *sampler, ltx_draft draft, int length, const void *draft_ids, int n_draft_ids, int must_reject)
+/* Drafts under `base`, whose policy plain decoding does not have: gates are not asked. */
+static void compare_in(const ltx_session_desc *base, const ltx_sampler *sampler, ltx_draft draft, int length, const void *draft_ids, int n_draft_ids, int must_reject)
 {
     experiment e;
-    ltx_session_desc d;
+    ltx_session_desc d = *base;
     ltx_stats stats;
     test_rng r = {71};
     double total = 0;
     int df;
     memset(&e, 0, sizeof e);
-    memset(&d, 0, sizeof d);
+    memset(&d.policy, 0, sizeof d.policy);
     e.k = kit_make(&small, 9);
     e.sampler = *sampler; e.length = length;
     e.cells = length == 2 ? VOCAB * VOCAB : VOCAB * VOCAB * VOCAB;
     e.expected = (double *)test_malloc((size_t)e.cells * 2 * sizeof(double));
     e.count = e.expected + e.cells;
     memset(e.expected, 0, (size_t)e.cells * 2 * sizeof(double));
-    d.ctx = 24; d.rows = 8;
+    d.ctx = 24; d.rows = 16;
     kit_session plain = kit_open(&e.k->m, &d);
     CHECK_EQ(ltx_eval(plain.s, prompt, PROMPT - 1, NULL), LTX_OK);
     enumerate(&e, plain.s, prompt[PROMPT - 1], 0, 0, 1.0);
     e.k->m.draft_ids = draft_ids; e.k->m.n_draft_ids = n_draft_ids;
-    d.draft_max = 4; d.draft = draft;
+    d.draft_max = 4; d.draft = draft; d.policy = base->policy;
     e.s = kit_open(&e.k->m, &d);
     CHECK_EQ(ltx_eval(e.s.s, prompt, PROMPT - 1, NULL), LTX_OK);
     for (int i = 0; i < SAMPLES; i++) e.count[one_sample(&e, test_bits(&r))]++;
@@ -104,10 +105,18 @@ static void compare(const ltx_sampler *sampler, ltx_draft draft, int length, con
     ltx_session_stats(e.s.s, &stats);
     if (must_reject) CHECK(stats.accepted > 0);
     if (must_reject) CHECK(stats.accepted < stats.drafted);
+    CHECK_EQ(stats.exits, 0);
     kit_close(&plain);
     kit_close(&e.s);
     free(e.expected);
     kit_free(e.k);
+}
+
+static void compare(const ltx_sampler *sampler, ltx_draft draft, int length, const void *draft_ids, int n_draft_ids, int must_reject)
+{
+    ltx_session_desc base;
+    memset(&base, 0, sizeof base);
+    compare_in(&base, sampler, draft, length, draft_ids, n_draft_ids, must_reject);
 }
 
 static const ltx_sampler warm = {1.2f, 0, 0, 0, 0}, few = {1.5f, 6, 0, 0, 0}, nucleus = {1.2f, 0, 0.8f, 0, 0}, mixed = {2.0f, 10, 0.95f, 0.05f, 0};
@@ -157,6 +166,29 @@ static void speculative_several_exits(void)
     compare(&few, d, 2, NULL, 0, 0);
 }
 
+/* Half a layer dropped, one beside another, one repeated; a window with a sink, an int8 cache, two tasks, a rule that would let all rows leave. */
+static void speculative_combined(void)
+{
+    static const unsigned char ids[5 * 4] = {1, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, 11, 0, 0, 0, 20, 0, 0, 0};
+    ltx_step steps[8];
+    ltx_session_desc base;
+    kit_model *k = kit_make(&small, 9);
+    ltx_draft d = kit_draft(2, 3, 1e-9f, 0);
+    memset(&base, 0, sizeof base);
+    CHECK_EQ(ltx_plan_full(&k->m, steps, 8, &base.plan.count), LTX_OK);
+    CHECK_EQ(ltx_plan_drop(steps, &base.plan.count, 1, LTX_ATTN), LTX_OK);
+    CHECK_EQ(ltx_plan_repeat(steps, 8, &base.plan.count, 2, 3, 2), LTX_OK);
+    CHECK_EQ(ltx_plan_beside(steps, base.plan.count, 2, 3), LTX_OK);
+    CHECK_EQ(ltx_plan_gates(steps, base.plan.count, 0, 1), LTX_OK);
+    base.plan.steps = steps;
+    base.window = 3; base.sinks = 1; base.kv = LTX_KV_I8; base.threads = 2; base.policy.rule = LTX_EXIT_ALWAYS;
+    compare_in(&base, &warm, d, 2, NULL, 0, 1);
+    base.plan.fill = LTX_FILL_DEFER;
+    d.lookup = 1; d.last = 4;
+    compare_in(&base, &mixed, d, 2, ids, 5, 1);
+    kit_free(k);
+}
+
 /* ==== counters ========================================================================================== */
 
 enum { L = 5 }; /* layers of kit_small */
@@ -168,9 +200,8 @@ static weights weigh(const ltx_model *m)
     weights w;
     w.head = kit_mat_bytes(&m->embed);
     for (int i = 0; i < L; i++) {
-        const ltx_layer *l = &m->layers[i];
-        w.kv[i] = kit_mat_bytes(&l->wk) + kit_mat_bytes(&l->wv);
-        w.layer[i] = w.kv[i] + kit_mat_bytes(&l->wq) + kit_mat_bytes(&l->wo) + kit_mat_bytes(&l->w_gate) + kit_mat_bytes(&l->w_up) + kit_mat_bytes(&l->w_down);
+        w.kv[i] = kit_kv_bytes(&m->layers[i]);
+        w.layer[i] = kit_run_bytes(&m->layers[i], LTX_ATTN | LTX_FFN);
     }
     return w;
 }
@@ -361,6 +392,7 @@ int main(void)
     TEST(speculative_top_p);
     TEST(speculative_shortlist);
     TEST(speculative_several_exits);
+    TEST(speculative_combined);
     TEST(counting_plain);
     TEST(counting_window);
     TEST(counting_exits);
