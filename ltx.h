@@ -80,6 +80,8 @@
      draft and verify               ltx_session_desc.draft_max, ltx_set_draft -> ltx_decode; the text is that of full depth
      several texts side by side     ltx_session_desc.sequences, ltx_batch.sequence, ltx_use; what stands at the same step is one batch
      a long prompt in stages        ltx_hold (layered prefill); rows at different loops: ltx_batch.first
+     logits of any depth            a gate of yours with want_logits that says LTX_GO (logit lens); two of them make contrast or guidance,
+                                    to be mixed by you and given to ltx_sample
      decide yourself                ltx_policy.gate; look at or change hidden vectors: ltx_policy.tap
      find out what pays             tools/ltx-profile
 
@@ -120,14 +122,15 @@
    ERRORS
      Every call that can fail returns an ltx_result; outputs are untouched on failure, and the sequence in the session is
      as it was before the call: the next logits are those of an undisturbed run. (Exceptions: with a window, whole pieces
-     of a long prompt may stay, see ltx_eval; waiting rows may have been brought forward; statistics keep counting.)
+     of a long prompt may stay, see ltx_eval; waiting rows may have been brought forward; where earlier calls had left rows on their way, their
+     sequences are taken back to before the first of these; statistics keep counting.)
      ltx_log, where a descriptor has one, gets an event that names the object and the two numbers which disagree. The
      library never prints, aborts or exits. Pointers must not be NULL except where it is said (some calls check, do not rely on
      it). NaN weights or hidden
      vectors surface as LTX_E_NAN where logits are read; a call that asks for none does not notice them: rewind then.
 
    SAME BITS
-     Sums have a fixed order (sixteen chains for float products and norms, one chain of exact integer blocks for
+     (Where rows of a batch decide together, by ltx_step.keep, route < 0 or ltx_policy.by_kind, what came in one batch is part of the question.) Sums have a fixed order (sixteen chains for float products and norms, one chain of exact integer blocks for
      quantized products; >>matrix has the details), multiply-adds are explicit, exp, log, tanh, sin and cos are our own. So logits are equal bit for
      bit on every target, instruction set, compiler, optimization level, thread count, batch size and split of the
      prompt. -ffast-math would break this and is refused (see LTX_ALLOW_FAST_MATH), as is x87 arithmetic; a host thread
@@ -355,11 +358,12 @@ LTX_API ltx_result ltx_repack(const ltx_model *model, ltx_mem mem, ltx_model *ou
                  the same input; a run of such steps has one input for all. (parallel layers; attention and ffn side by side, as in GPT-J, are
                  two steps of a layer, the second with this bit)
    LTX_WEIGH     what the branches add is multiplied by the probability of the layer's router (mixture of depths, arXiv 2404.02258)
+   LTX_WEIGH_FFN the same for the ffn alone (gamma-MoD)
    LTX_RENUMBER  positions in this step are the numbers of the slots in its cache, 0, 1, 2, ... without gaps (gamma-MoD, arXiv 2410.13859)
    LTX_PROMPT    the router decides about rows that want no logits; all others run
    LTX_SHARE     the attention has no keys and values of its own, it reads the cache that an earlier step of the plan fills and that its `cache` names
                  (cross-layer attention, arXiv 2405.12981); the layer may lack wk and wv */
-enum { LTX_ATTN = 1, LTX_FFN = 2, LTX_BESIDE = 4, LTX_WEIGH = 8, LTX_RENUMBER = 16, LTX_PROMPT = 32, LTX_SHARE = 64 };
+enum { LTX_ATTN = 1, LTX_FFN = 2, LTX_BESIDE = 4, LTX_WEIGH = 8, LTX_RENUMBER = 16, LTX_PROMPT = 32, LTX_SHARE = 64, LTX_WEIGH_FFN = 128 };
 enum { LTX_KINDS = 4 }; /* of rows: 0 text, the others what you like, for instance the tokens of one image each */
 
 typedef struct ltx_step {
@@ -390,10 +394,10 @@ typedef struct ltx_plan {
    full:   every layer once, both branches where the layer has them. LTX_E_FULL if cap < n_layers.
    drop:   removes branches (LTX_ATTN | LTX_FFN bits) of one layer; a step left without branches disappears. (LLM-Drop)
    repeat: runs steps first..last `times` times in all instead of once; the copies get caches of their own, numbered upward
-           from the highest used. LTX_E_FULL if cap is too small. (looped and recursive models)
+           from the highest used (those with LTX_SHARE read their own copy's). LTX_E_FULL if cap is too small. (looped and recursive models)
    beside: lets steps first + 1..last read what step `first` reads. (parallel layers)
    split:  makes two steps of each that runs attention and ffn, the gate behind the second, so that a gate may stand between them.
-           LTX_E_FULL if cap is too small.
+           LTX_E_FULL if cap is too small, LTX_E_ARG for plans with LTX_BESIDE, LTX_WEIGH or routes.
    within: cuts the plan behind the deepest exit (ltx_model.exits; any step if that is 0) where one row reads no more than so many bytes of weights, the
            head's included (nested depths, SortedNet, arXiv 2309.00255). LTX_E_FULL if there is none.
    gates:  puts a gate after steps first, first + every, ... (0-based, before the last step) and removes all others; every 0 = none.
@@ -455,8 +459,8 @@ typedef struct ltx_policy {
                                token is not on the list goes on. Without a list: no effect       */
     ltx_gate_fn *tap;       /* NULL = none; may answer LTX_GO or LTX_STOP                        */
     void        *user;      /* handed to both                                                    */
-    int32_t      monotone;  /* 1: no row goes deeper than one of its sequence left before (SkipDecode, arXiv 2307.02628), so that LTX_FILL_NONE leaves no holes that
-                               anybody sees. A rewind to 0 forgets that                          */
+    int32_t      monotone;  /* 1: no row goes past a gate where one of its sequence has left before, or less deep (SkipDecode, arXiv 2307.02628), so that LTX_FILL_NONE leaves no holes that
+                               anybody sees. One row with logits a call and sequence; a gate of yours must not skip steps. A rewind to 0 and ltx_set_plan forget depths */
     int32_t      by_kind;   /* 1: with LTX_EXIT_COSINE and all_rows, the rows of a kind leave together, when the mean of their cosines is >= kinds[kind]
                                (exits by modality: MuE, arXiv 2211.11152)                        */
     float        kinds[LTX_KINDS];
@@ -479,7 +483,7 @@ typedef struct ltx_draft {
     int32_t tree;     /* 1: beside a token drafted by exit its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Only for plans
                          without routers and LTX_RENUMBER                                                        */
     int32_t transfer; /* so many tokens after the last one come from the model's transfers: they ride along when a draft is verified, and are the next draft
-                         if all of it was right (hidden transfer). 0 = none                      */
+                         if all of it was right (hidden transfer); what drafts by exit must not go past their steps. 0 = none */
 } ltx_draft;
 
 /* ---- sessions ------------------------------------------------------------------------------------------- */
@@ -551,11 +555,13 @@ LTX_API ltx_result ltx_use(ltx_session *s, int32_t sequence);
 LTX_API int32_t ltx_position(const ltx_session *s);
 /* Rows of this sequence stop before step `step` of the plan and stay there, with their hidden vectors, until a later ltx_eval_batch finds this moved; 0 = they
    run to the end. For layered prefill (arXiv 2510.08055): a long prompt goes a group of layers further each time that the other sequences
-   decode a token. ltx_set_plan wants nothing on hold. */
+   get a token, by ltx_eval_batch and ltx_sample, as ltx_decode wants no row on its way anywhere. Such rows take places of `rows`. The hold stays
+   until it is changed, or ltx_set_plan is called, which wants no row on hold. examples/together.c shows it. */
 LTX_API ltx_result ltx_hold(ltx_session *s, int32_t step);
 
 /* Append `count` tokens, return the logits of the last one in *logits [vocab] (may be NULL: none are computed). The pointer is
    valid until the next call on this session or on one that shares its scratch.
+   *logits is NULL if the row stays at a hold.
    LTX_E_ARG token out of range, count < 1; LTX_E_FULL position past the cache; LTX_E_STOPPED; LTX_E_NAN: nothing was appended
    (with a window: earlier pieces of `rows` tokens may stay, see ltx_position). */
 LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count, const float **logits);
@@ -565,7 +571,7 @@ typedef struct ltx_batch {
     const int32_t *tokens; /* [count], or NULL and                                               */
     const float   *embeds; /* [count][dim] hidden vectors to start from                          */
     int32_t        count;  /* at least 1; at most `rows` if more than one logits row is wanted. 0 (and both NULL): only go on with rows that are on their way */
-    int32_t        logits; /* how many of the last rows want logits: 0..logits_rows, rows still on their way from earlier calls counted */
+    int32_t        logits; /* how many of the last rows want logits: with rows still on their way from earlier calls at most logits_rows */
     const int32_t *sequence; /* [count] of each row, NULL = all of the one in use. Rows of a sequence are in the order of the text */
     const uint8_t *want;   /* [count] 1 = this row wants logits, instead of `logits`; NULL       */
     int32_t        first;  /* 1: return as soon as some row has its logits; the others stay where they are and go on in the next call. With looped layers rows
@@ -575,8 +581,8 @@ typedef struct ltx_batch {
 } ltx_batch;
 typedef struct ltx_ready { const float *logits; int32_t sequence, position, depth; } ltx_ready;
 typedef struct ltx_output {
-    const float   *logits; /* [batch.logits][vocab] of the rows of this call; NULL also if one of them is still on its way */
-    const int32_t *depth;  /* [batch.logits] steps of the plan that lay behind the row when its logits were read, skipped ones included */
+    const float   *logits; /* [wanted rows][vocab] of this call; NULL also if one of them is still on its way */
+    const int32_t *depth;  /* [wanted rows] steps of the plan that lay behind the row when its logits were read, skipped ones included */
     const ltx_ready *ready; /* [n_ready] every row that got its logits in this call, those of earlier calls included, in the order of getting them */
     int32_t        n_ready;
     const float   *features; /* [count][dim] normed as for the head, from the depth where each row stopped */
@@ -4035,13 +4041,13 @@ LTXI_FN void ltxi_cache_accept(const ltxi_kv *kv, ltxi_cache *c, uint64_t tags)
     }
     c->n = n;
 }
-/* What the row that made entry `last` may see: entries 0 .. sinks - 1 and first .. last, but for tagged ones. Positions ascend by at least one
+/* What a row whose last entry is `last` may see: entries 0 .. sinks - 1 and first .. last, but for tagged ones. Positions ascend by at least one
    where nothing is tagged. */
 typedef struct ltxi_seen { int32_t sinks, first, last; } ltxi_seen;
-LTXI_FN ltxi_seen ltxi_sees(const ltxi_kv *kv, const ltxi_cache *c, int32_t last)
+LTXI_FN ltxi_seen ltxi_sees(const ltxi_kv *kv, const ltxi_cache *c, int32_t last, int32_t position)
 {
     ltxi_seen s;
-    int32_t e = kv->sinks, oldest = ltxi_entry_position(kv, c, last) - kv->window, rivals = ltxi_entry_tag(kv, c, last); /* at most so many entries share a position */
+    int32_t e = kv->sinks, oldest = position - kv->window, rivals = ltxi_entry_tag(kv, c, last); /* at most so many entries share a position */
     if (kv->window > 0) for (e = ltxi_max(e, last - kv->window + 1 - rivals); e < last && ltxi_entry_position(kv, c, e) <= oldest; e++) { }
     s.sinks = ltxi_min(kv->sinks, last + 1);
     s.first = ltxi_min(e, last + 1); /* only sinks so far: nothing from here on */
@@ -4064,6 +4070,7 @@ typedef struct ltxi_attention {
     const float *q, *q_sink; /* [rows][ld]: heads * dim; the second rotated for the sinks, NULL = same         */
     float *out;              /* [rows][out_ld]                                                                 */
     const int32_t *entry;    /* [rows] entry that each row appended: it sees that one and earlier ones          */
+    const int32_t *place;    /* [rows] position that its window counts from                                     */
     uint64_t tags;           /* of tagged entries it sees only these; then there is one row. All bits: see everything */
     int32_t rows, ld, out_ld, group; /* group = query heads per kv head                                                */
     float  *scratch;         /* [parts] areas of `area` floats                                                 */
@@ -4172,7 +4179,7 @@ LTXI_FN void ltxi_attend_job(const ltxi_attention *a, int32_t job, float *scratc
     float *raw = scratch, *list = raw + LTXI_QUERIES * LTXI_CHUNK, *o = list + queries * ld;
     ltxi_seen row[LTXI_QROWS], all;
     ltxi_span span[LTXI_SPANS];
-    for (r = 0; r < n; r++) row[r] = ltxi_sees(kv, a->c, a->entry[r0 + r]);
+    for (r = 0; r < n; r++) row[r] = ltxi_sees(kv, a->c, a->entry[r0 + r], a->place[r0 + r]);
     all = row[n - 1]; /* rows ascend, so the last one sees most sinks and the first one the oldest entry */
     all.first = ltxi_max(row[0].first, all.sinks);
     if (all.first > all.last) all.first = all.last + 1;
@@ -4534,13 +4541,13 @@ typedef struct ltxi_sequence {
     int32_t position, high; /* next position; highest ever since the last reset (rewinding with a window) */
     int32_t hold;           /* its rows stop before this step                                  */
     int32_t depth, depth_before; /* the least at which one of its rows has left, for policy.monotone; before the call */
-    int32_t begin, coming;  /* of a call: position before it; rows that it adds                */
-    int32_t kinds[LTX_KINDS]; /* rows of each kind that it adds                                 */
+    int32_t begin, coming, wanting; /* of a call: position before it; rows that it adds, those that want logits */
+    int32_t kinds[LTX_KINDS], rows; /* of a piece: rows of each kind that it adds, and all     */
 } ltxi_sequence;
 typedef struct ltxi_row {
     int32_t token, position, sequence;
     int32_t turned; /* position that its angles are of, -1 = none                              */
-    int32_t tag;    /* of a row of a tree of drafts, 1..65: it sees of its kind only those that it comes from, 0 = no tree */
+    int32_t tag;    /* of a row of a tree of drafts, 1..64: it sees of its kind only those that it comes from, 0 = no tree */
     uint64_t tags;  /* those, and itself: bit t - 1 */
     int32_t pc;    /* step that it has to run next                                                  */
     int32_t skip;  /* steps from here on that it does not run (their keys and values may be filled) */
@@ -4555,6 +4562,7 @@ typedef struct ltxi_row {
     float   least, most; /* LTX_EXIT_CHANGE: range of the changes so far                             */
     int32_t gates;       /* how many this row has been asked at                                      */
     int32_t kind, peers; /* rows of its kind that came with it, itself included                      */
+    int32_t company, mixed; /* equal for rows that came together; is one of these of another kind than 0 */
     int32_t feature;     /* its place among the features, -1 = none                                  */
 } ltxi_row;
 
@@ -4572,6 +4580,7 @@ struct ltx_session {
     ltx_stats stats;
     int32_t now;             /* the sequence in use */
     int32_t n_ready;
+    int32_t companies;       /* that have come so far, for ltxi_row.company; may wrap */
     int32_t positions;       /* how many there can be */
     int32_t has_beside;      /* is there memory for it */
     int32_t n_rows, n_caches, n_storage;
@@ -4580,6 +4589,7 @@ struct ltx_session {
     ltxi_sequence *sequences; /* [desc.sequences] */
     ltxi_row *rows;          /* [n_rows <= R], by sequence, then position */
     int32_t  *free_slots;    /* [R - n_rows] */
+    ltx_ready *ready;        /* [R] */
     float    *x;             /* [R][ld] hidden vectors            */
     float    *beside;        /* [R][ld] what steps with LTX_BESIDE read, if the plan of the descriptor has any */
     float    *angles;        /* [R][4][angle_ld] cos, sin at the position; cos, sin for the sinks */
@@ -4597,12 +4607,12 @@ struct ltx_session {
     float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn, *features;
     ltxi_acts acts;
     float   *weight;         /* [R] by slot: what a router said, or attention paid to a row */
-    int32_t *batch, *order, *entry, *map, *depths;
-    ltx_ready *ready;        /* [R] */
+    int32_t *batch, *order, *entry, *place, *map, *depths;
     size_t attn_area;
 };
 
 LTXI_FN int32_t ltxi_cache_of(const ltx_step *st) { return st->cache > 0 ? st->cache - 1 : st->layer; }
+LTXI_FN ltxi_cache *ltxi_sequence_cache(const ltx_session *s, int32_t sequence, int32_t i) { return &s->caches[(size_t)sequence * (size_t)s->n_storage + (size_t)i]; }
 
 LTXI_FN int ltxi_in(int32_t low, int32_t x, int32_t high) { return low <= x && x <= high; }
 /* A caller's number: low <= got <= high, or an event with the bound above. */
@@ -4645,12 +4655,12 @@ LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const
     for (i = 0; i < p->count; i++) {
         const ltx_step *st = &p->steps[i];
         if (st->layer < 0 || st->layer >= m->n_layers) return ltxi_fail(log, LTX_E_ARG, i, "step.layer", LTXI_S("no such layer"), m->n_layers - 1, st->layer);
-        if ((st->run & (LTX_ATTN | LTX_FFN)) == 0 || st->run > (LTX_SHARE * 2 - 1) || (i == 0 && st->run & LTX_BESIDE))
+        if ((st->run & (LTX_ATTN | LTX_FFN)) == 0 || (i == 0 && st->run & LTX_BESIDE))
             return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("no such branches, or nothing beside"), LTX_ATTN | LTX_FFN, st->run);
         if ((st->run & LTX_ATTN && !ltxi_has_attn(&m->layers[st->layer])) || (st->run & LTX_FFN && !ltxi_has_ffn(&m->layers[st->layer])))
             return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("the layer lacks this branch"), 0, st->run);
         if (!ltxi_adapter_ok(log, m, i, st)) return ltxi_fail(log, LTX_E_ARG, i, "step.adapter", LTXI_S("no such adapter, or it does not suit the layer"), m->n_adapters, st->adapter);
-        if (!ltxi_in_unit(ltxi_abs(st->route)) || !ltxi_in_unit(st->keep) || ((ltxi_abs(st->route) > 0 || st->run & LTX_WEIGH) && m->layers[st->layer].router.data == NULL))
+        if (!ltxi_in_unit(ltxi_abs(st->route)) || !ltxi_in_unit(st->keep) || ((ltxi_abs(st->route) > 0 || st->run & (LTX_WEIGH | LTX_WEIGH_FFN)) && m->layers[st->layer].router.data == NULL))
             return ltxi_fail(log, LTX_E_ARG, i, "step.route, step.keep", LTXI_S("not from 0 to 1, or the layer has no router"), 0, st->layer);
         if (!ltxi_finite(st->attn_scale) || !ltxi_finite(st->ffn_scale)) return ltxi_fail(log, LTX_E_ARG, i, "step.attn_scale, step.ffn_scale", LTXI_S("not finite"), 0, 0);
         if (st->cache < 0 || st->cache > LTX_MAX_STEPS) return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("out of range"), LTX_MAX_STEPS, st->cache);
@@ -4717,6 +4727,7 @@ LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_model *m, con
         return ltxi_fail(log, LTX_E_ARG, -1, "policy", LTXI_S("unknown rule, no callback or threshold not a number"), LTX_EXIT_CHANGE, p->rule);
     if (p->rule == LTX_EXIT_PROBE && m->probes.data == NULL) return ltxi_fail(log, LTX_E_ARG, -1, "policy.rule", LTXI_S("the model has no probes"), 0, p->rule);
     if (p->yes < LTX_UNDO || p->yes == LTX_STOP) return ltxi_fail(log, LTX_E_ARG, -1, "policy.yes", LTXI_S("no such answer"), LTX_UNDO, p->yes);
+    if (p->monotone && (p->all_rows || p->yes != 0)) return ltxi_fail(log, LTX_E_ARG, -1, "policy.monotone", LTXI_S("not with all_rows or yes"), 0, p->yes);
     if (p->by_kind && !(p->rule == LTX_EXIT_COSINE && p->all_rows && p->yes == 0)) return ltxi_fail(log, LTX_E_ARG, -1, "policy.by_kind", LTXI_S("only with LTX_EXIT_COSINE, all_rows and yes = 0"), LTX_EXIT_COSINE, p->rule);
     if (p->all_rows && ltxi_rule_reads_logits(p)) return ltxi_fail(log, LTX_E_ARG, -1, "policy.all_rows", LTXI_S("the rule needs logits, which most rows have not"), 0, p->rule);
     return LTX_OK;
@@ -4729,6 +4740,8 @@ LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_model *m, cons
     if (routers && (d->tree || d->transfer > 0)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.tree, draft.transfer", LTXI_S("not with routers or positions of a step's own"), 0, 1);
     if ((r = ltxi_range(log, "draft.tree", 0, d->tree, 1)) != LTX_OK || (r = ltxi_range(log, "draft.transfer", 0, d->transfer, ltxi_min(m->n_transfers, ltxi_max(0, draft_max - 1)))) != LTX_OK) return r;
     if (d->transfer > 0 && (r = ltxi_range(log, "transfers.step", 1, m->transfers[d->transfer - 1].step, steps - 1)) != LTX_OK) return r;
+    if (d->transfer > 0 && (r = ltxi_range(log, "draft.last", 0, d->last, m->transfers[0].step)) != LTX_OK) return r;
+    for (i = 0; p->steps != NULL && i < d->transfer; i++) if (p->steps[m->transfers[i].step].run & LTX_BESIDE) return ltxi_fail(log, LTX_E_ARG, i, "transfers.step", LTXI_S("that step stands beside another"), 0, m->transfers[i].step);
     if ((r = ltxi_range(log, "draft.lookup", 0, d->lookup, LTXI_LOOKUP)) != LTX_OK) return r;
     if ((r = ltxi_range(log, "draft.exit", 0, d->exit, steps - 1)) != LTX_OK) return r;
     if ((r = ltxi_range(log, "draft.last", d->exit, d->last, d->exit == 0 ? 0 : ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1))) != LTX_OK) return r;
@@ -4754,7 +4767,7 @@ LTXI_FN void ltxi_session_shape(ltx_session *s)
     kv->kind = d->kv; kv->bytes = d->kv == LTX_KV_F32 ? 4 : d->kv == LTX_KV_F16 ? 2 : 1;
     kv->window = d->window; kv->sinks = d->sinks;
     /* a batch of `rows` after a rewind of `rows` still finds the whole window */
-    kv->ring = d->window > 0 ? d->window + d->rows : d->ctx;
+    kv->ring = d->window > 0 ? d->window + d->rows + d->draft_max : d->ctx; /* and after rivals, which want entries, but no positions */
     kv->slots = ltxi_round_up(kv->ring + kv->sinks, 16);
 }
 /* The plan that decides which caches exist. */
@@ -4782,12 +4795,13 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     const ltx_session_desc *d = &s->desc;
     size_t r = (size_t)d->rows, x = ltxi_mul(r, (size_t)s->ld), vocab = (size_t)s->model.vocab;
     size_t logits = (size_t)ltxi_max(d->logits_rows, d->draft_max > 0 ? d->draft_max + 1 : 0);
-    int32_t i;
+    int32_t i, q;
     ltxi_cache none;
     ltxi_take(state, 1, sizeof *s); /* the session itself, first */
     s->sequences = (ltxi_sequence *)ltxi_take(state, (size_t)d->sequences, sizeof *s->sequences);
     s->rows = (ltxi_row *)ltxi_take(state, r, sizeof *s->rows);
     s->free_slots = (int32_t *)ltxi_take(state, r, 4);
+    s->ready = (ltx_ready *)ltxi_take(state, r, sizeof *s->ready);
     s->past_size = d->draft_max > 0 ? s->kv.slots : 0;
     s->past = (int32_t *)ltxi_take(state, ltxi_mul((size_t)d->sequences, (size_t)s->past_size), 4);
     s->x = (float *)ltxi_take(state, x, 4);
@@ -4798,7 +4812,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->caches = (ltxi_cache *)ltxi_take(state, ltxi_mul((size_t)d->sequences, (size_t)s->n_storage), sizeof *s->caches);
     s->full = (ltx_step *)ltxi_take(state, (size_t)s->model.n_layers, sizeof *s->full);
     s->short_rows = (uint8_t *)ltxi_take(state, ltx_mat_bytes(ltxi_head_of(&s->model)->type, s->model.n_draft_ids, s->model.dim), 1);
-    for (i = 0; i < d->sequences * s->n_storage; i++) ltxi_cache_place(cache, &s->kv, cache->base != NULL ? &s->caches[i] : &none);
+    for (q = 0; q < d->sequences; q++) for (i = 0; i < s->n_storage; i++) ltxi_cache_place(cache, &s->kv, cache->base != NULL ? ltxi_sequence_cache(s, q, i) : &none);
     s->xn = (float *)ltxi_take(scratch, x, 4);
     s->att = (float *)ltxi_take(scratch, x, 4);
     s->up = (float *)ltxi_take(scratch, x, 4);
@@ -4814,9 +4828,9 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->order = (int32_t *)ltxi_take(scratch, vocab, 4);
     s->batch = (int32_t *)ltxi_take(scratch, r, 4 * 3);
     s->entry = (int32_t *)ltxi_take(scratch, r, 4);
+    s->place = (int32_t *)ltxi_take(scratch, r, 4);
     s->map = (int32_t *)ltxi_take(scratch, r, 4);
     s->depths = (int32_t *)ltxi_take(scratch, r, 4);
-    s->ready = (ltx_ready *)ltxi_take(scratch, r, sizeof *s->ready);
     s->weight = (float *)ltxi_take(scratch, r, 4);
     ltxi_acts_place(scratch, &s->acts, d->rows, s->ld, d->act_bits / 8);
     s->attn_area = ltxi_attention_area(&s->kv, d->rows, s->model.n_heads / s->model.n_kv_heads);
@@ -4883,7 +4897,7 @@ LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
     arena.base = (uint8_t *)scratch.ptr;
     moved = *s;
     ltxi_session_place(&moved, &state, &cache, &arena);
-    moved.sequences = s->sequences; moved.rows = s->rows; moved.free_slots = s->free_slots; moved.past = s->past; moved.x = s->x; moved.beside = s->beside; moved.angles = s->angles;
+    moved.sequences = s->sequences; moved.rows = s->rows; moved.free_slots = s->free_slots; moved.ready = s->ready; moved.past = s->past; moved.x = s->x; moved.beside = s->beside; moved.angles = s->angles;
     moved.freq = s->freq; moved.storage = s->storage; moved.caches = s->caches; moved.full = s->full; moved.short_rows = s->short_rows;
     *s = moved;
     return LTX_OK;
@@ -4972,7 +4986,8 @@ typedef struct ltxi_goal {
 
 LTXI_FN float *ltxi_hidden(const ltx_session *s, const ltxi_row *r) { return s->x + (size_t)r->slot * (size_t)s->ld; }
 LTXI_FN const ltx_step *ltxi_step_of(const ltx_session *s, const ltxi_row *r) { return &s->desc.plan.steps[r->pc]; }
-LTXI_FN ltxi_cache *ltxi_row_cache(const ltx_session *s, const ltxi_row *r) { return &s->caches[r->sequence * s->n_storage + s->storage[ltxi_cache_of(ltxi_step_of(s, r))]]; }
+LTXI_FN ltxi_cache *ltxi_row_cache(const ltx_session *s, const ltxi_row *r) { return ltxi_sequence_cache(s, r->sequence, s->storage[ltxi_cache_of(ltxi_step_of(s, r))]); }
+LTXI_FN int32_t *ltxi_past_of(const ltx_session *s, int32_t sequence, int32_t position) { return &s->past[(size_t)sequence * (size_t)s->past_size + (size_t)(position % s->past_size)]; }
 LTXI_FN const float *ltxi_input(const ltx_session *s, const ltx_step *st) { return st->run & LTX_BESIDE ? s->beside : s->x; }
 LTXI_FN float *ltxi_angles(const ltx_session *s, const ltxi_row *r, int32_t sink) { return s->angles + ((size_t)r->slot * 4 + (size_t)sink * 2) * (size_t)s->angle_ld; }
 
@@ -5006,8 +5021,8 @@ LTXI_FN int32_t ltxi_add_row(ltx_session *s, int32_t sequence, int32_t token, co
     for (; at > 0 && s->rows[at - 1].sequence > sequence; at--) s->rows[at] = s->rows[at - 1];
     r = &s->rows[at];
     memset(r, 0, sizeof *r);
-    r->token = token; r->position = q->position; r->sequence = sequence; r->out = out; r->wanted = out >= 0; r->slot = slot; r->turned = r->feature = -1; r->peers = 1;
-    if (s->past_size > 0) s->past[sequence * s->past_size + q->position % s->past_size] = token;
+    r->token = token; r->position = q->position; r->sequence = sequence; r->out = out; r->wanted = out >= 0; r->slot = slot; r->turned = r->feature = -1; r->peers = 1; r->company = s->companies = (s->companies + 1) & 0x3fffffff;
+    if (s->past_size > 0) *ltxi_past_of(s, sequence, q->position) = token;
     s->n_rows++;
     q->position++;
     q->high = ltxi_max(q->high, q->position);
@@ -5107,11 +5122,11 @@ LTXI_FN void ltxi_branch_row(const ltxi_rowwise *w, int32_t i)
     if (w->s->model.norm_after) ltxi_norm(w->s, x, w->norm, w->bias, x);
 }
 /* hidden += scale y; then its norm, if norms come after branches */
-LTXI_FN void ltxi_add_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n, float scale, const ltx_mat *norm, const ltx_mat *bias)
+LTXI_FN void ltxi_add_branch(ltx_session *s, int32_t weighed, const int32_t *idx, int32_t n, float scale, const ltx_mat *norm, const ltx_mat *bias)
 {
     ltxi_rowwise w = ltxi_rowwise_of(s, idx, n, s->model.dim);
     w.scale = scale == 0 ? 1.0f : scale;
-    w.weight = st->run & LTX_WEIGH ? s->weight : NULL;
+    w.weight = weighed ? s->weight : NULL;
     w.norm = norm; w.bias = bias;
     ltxi_row_by_row(&w, ltxi_branch_row);
 }
@@ -5182,6 +5197,7 @@ LTXI_FN void ltxi_find_entries(ltx_session *s, const int32_t *idx, int32_t n)
         for (s->entry[i] = c->n - 1; s->entry[i] >= 0; s->entry[i]--)
             if (ltxi_sees_tag(r->tags, ltxi_entry_tag(&s->kv, c, s->entry[i])) && ltxi_entry_position(&s->kv, c, s->entry[i]) <= r->position) break;
         ltxi_turn_to(s, r, ltxi_step_of(s, r)->run & LTX_RENUMBER ? ltxi_max(0, s->entry[i]) : r->position);
+        if (s->entry[i] >= s->kv.sinks && s->kv.window > 0 && ltxi_entry_position(&s->kv, c, s->entry[i]) <= r->position - s->kv.window) s->entry[i] = s->kv.sinks - 1; /* all are too old */
     }
 }
 /* Append keys and values in order of position. */
@@ -5202,23 +5218,28 @@ LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t first
     int32_t i, count;
     a.tags = tags;
     a.m = &s->m; a.kv = &s->kv; a.c = c; a.q = s->q + (size_t)first * (size_t)s->q_ld; a.q_sink = s->kv.sinks > 0 ? s->q_sink + (size_t)first * (size_t)s->q_ld : NULL;
-    a.out = s->att + (size_t)first * (size_t)s->ld; a.entry = s->entry + first; a.rows = end - first; a.ld = s->q_ld; a.out_ld = s->ld;
+    a.out = s->att + (size_t)first * (size_t)s->ld; a.entry = s->entry + first; a.place = s->place + first; a.rows = end - first; a.ld = s->q_ld; a.out_ld = s->ld;
     a.group = s->model.n_heads / s->model.n_kv_heads; a.scratch = s->attn; a.area = s->attn_area;
-    for (i = first; i < end && s->model.both_ways; i++) s->entry[i] = c->n - 1; /* everybody sees what the last one sees */
     ltxi_attend(&a);
     for (i = first; i < end; i++) {
-        seen = ltxi_sees(&s->kv, c, s->entry[i]);
+        seen = ltxi_sees(&s->kv, c, s->entry[i], s->place[i]);
         if (tags + 1 != 0) ltxi_spans(&a, &seen, span);
         count = seen.sinks + seen.last + 1 - seen.first;
         s->stats.attended += (uint64_t)count;
         if ((i - first) % LTXI_QROWS == LTXI_QROWS - 1 || i == end - 1) s->stats.kv_bytes += (uint64_t)count * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
     }
 }
-/* Is nothing that a row of a tree finds in the caches hidden from it? Then it goes with others, as without a tree. */
+/* Is nothing that a row of a tree finds in the caches hidden from it? Then it goes with others, as without a tree. (Rows of the chain are made, and so appended,
+   before all others.) */
 LTXI_FN int ltxi_sees_all(const ltxi_row *r) { return r->tag == 0 || r->tags == ((uint64_t)1 << (r->tag - 1)) * 2 - 1; }
 LTXI_FN void ltxi_attend_all(ltx_session *s, const int32_t *idx, int32_t n)
 {
-    int32_t first, end;
+    int32_t first, end, i;
+    for (i = 0; i < n; i++) {
+        const ltxi_cache *c = ltxi_row_cache(s, &s->rows[idx[i]]);
+        if (s->model.both_ways) s->entry[i] = c->n - 1; /* everybody sees what the last one sees */
+        s->place[i] = s->model.both_ways && c->n > 0 ? ltxi_entry_position(&s->kv, c, c->n - 1) : s->rows[idx[i]].position;
+    }
     for (first = 0; first < n; first = end) {
         const ltxi_cache *c = ltxi_row_cache(s, &s->rows[idx[first]]);
         const ltxi_row *r = &s->rows[idx[first]];
@@ -5257,7 +5278,7 @@ LTXI_FN void ltxi_attention_branch(ltx_session *s, const ltx_step *st, const int
     ltxi_attend_all(s, idx, full);
     ltxi_project(s, s->att, full, &out, 1);
     ltxi_adapt(s, idx, full, offsetof(ltx_adapter, o), s->att, s->y, s->ld, s->xn);
-    ltxi_add_branch(s, st, idx, full, st->attn_scale, &l->attn_norm, &l->attn_norm_bias);
+    ltxi_add_branch(s, st->run & LTX_WEIGH, idx, full, st->attn_scale, &l->attn_norm, &l->attn_norm_bias);
 }
 LTXI_FN void ltxi_act_row(const ltxi_rowwise *w, int32_t i) /* up = act(gate) .* up, or act(up) */
 {
@@ -5283,7 +5304,7 @@ LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *
     ltxi_row_by_row(&w, ltxi_act_row);
     ltxi_project(s, s->up, n, &out, 1);
     ltxi_adapt(s, idx, n, offsetof(ltx_adapter, down), s->up, s->y, s->ld, s->xn);
-    ltxi_add_branch(s, st, idx, n, st->ffn_scale, &l->ffn_norm, &l->ffn_norm_bias);
+    ltxi_add_branch(s, st->run & (LTX_WEIGH | LTX_WEIGH_FFN), idx, n, st->ffn_scale, &l->ffn_norm, &l->ffn_norm_bias);
     s->stats.ffn_rows += (uint64_t)n;
 }
 
@@ -5415,6 +5436,7 @@ LTXI_FN void ltxi_leave(ltx_session *s, ltxi_row *r)
     if (s->desc.plan.fill == LTX_FILL_PROJECT) r->filling = 1;
     if (s->desc.plan.fill == LTX_FILL_NONE) r->pc = s->desc.plan.count;
 }
+LTXI_FN int ltxi_too_deep(const ltx_session *s, const ltxi_row *r) { return s->desc.policy.monotone && r->pc >= s->sequences[r->sequence].depth; }
 /* Keep only those rows whose best shortlisted token reaches the threshold among the shortlist: for it, no more of the vocabulary can
    make a larger probability. */
 LTXI_FN ltx_result ltxi_screen(ltx_session *s, int32_t *asked, int32_t *count)
@@ -5435,15 +5457,17 @@ LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n)
     int32_t *asked = s->batch + 2 * s->desc.rows, count = 0, i, answer;
     ltx_result r;
     for (i = 0; i < n; i++) {
-        const ltxi_row *row = &s->rows[idx[i]];
-        if (row->pc < s->desc.plan.count && (row->out >= 0 || s->desc.policy.all_rows) && !row->decided) asked[count++] = idx[i];
+        ltxi_row *row = &s->rows[idx[i]];
+        if (row->pc == s->desc.plan.count || row->decided) continue;
+        if (row->out >= 0 || s->desc.policy.all_rows) asked[count++] = idx[i];
+        else if (ltxi_too_deep(s, row)) ltxi_leave(s, row);
     }
     if (s->desc.policy.screen && s->desc.policy.rule == LTX_EXIT_PROB && s->model.n_draft_ids > 0 && (r = ltxi_screen(s, asked, &count)) != LTX_OK) return r;
     if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, ltxi_head_of(&s->model), asked, count)) != LTX_OK) return r;
     if (s->desc.policy.by_kind) ltxi_ask_kinds(s, asked, count);
     for (i = 0; i < count; i++) {
         ltxi_row *row = &s->rows[asked[i]];
-        answer = s->desc.policy.monotone && row->pc >= s->sequences[row->sequence].depth ? LTX_LEAVE : ltxi_ask(s, row);
+        answer = ltxi_too_deep(s, row) ? LTX_LEAVE : s->desc.policy.rule == LTX_EXIT_NEVER ? LTX_GO : ltxi_ask(s, row);
         if (answer < 0 && answer != LTX_UNDO) return LTX_E_STOPPED;
         if (answer == LTX_LEAVE) ltxi_leave(s, row);
         else if (answer == LTX_UNDO) memcpy(ltxi_hidden(s, row), s->before + (size_t)row->slot * (size_t)s->ld, (size_t)s->model.dim * 4);
@@ -5475,7 +5499,7 @@ LTXI_FN int ltxi_among(const ltx_session *s, const int32_t *batch, int32_t n, in
     int32_t better = 0, j;
     for (j = 0; j < n; j++) {
         other = &s->rows[batch[j]];
-        if (other->sequence != r->sequence || other->kind != r->kind) continue;
+        if (other->sequence != r->sequence || other->kind != r->kind || other->company != r->company) continue;
         better += s->weight[other->slot] > s->weight[r->slot] || (j < i && !(s->weight[r->slot] > s->weight[other->slot]));
     }
     return better < ltxi_max(least, (int32_t)(share * (float)r->peers));
@@ -5484,22 +5508,21 @@ LTXI_FN int ltxi_among(const ltx_session *s, const int32_t *batch, int32_t n, in
 LTXI_FN void ltxi_route(ltx_session *s, const ltx_step *st, const int32_t *batch, int32_t n)
 {
     const ltx_layer *l = &s->model.layers[st->layer];
-    int32_t i, kinds = 0;
+    int32_t i;
     for (i = 0; i < n; i++) {
         ltxi_row *r = &s->rows[batch[i]];
         const float *x = ltxi_input(s, st) + (size_t)r->slot * (size_t)s->ld;
         r->routed = 1;
-        kinds |= r->kind;
-        if (st->route == 0 && !(st->run & LTX_WEIGH)) continue;
+        if (st->route == 0 && !(st->run & (LTX_WEIGH | LTX_WEIGH_FFN))) continue;
         if (l->router_norm.data != NULL) { ltxi_norm(s, x, &l->router_norm, NULL, s->xn); x = s->xn; }
         s->weight[r->slot] = ltxi_logistic(s, &l->router, &l->router_bias, 0, x);
         r->routed = s->weight[r->slot] > st->route || st->route == 0 || (st->run & LTX_PROMPT && r->wanted);
     }
     for (i = 0; st->route < 0 && i < n; i++) {
         ltxi_row *r = &s->rows[batch[i]];
-        r->routed = ltxi_among(s, batch, n, i, -st->route, 1) || (kinds != 0 && r->kind == 0) || (st->run & LTX_PROMPT && r->wanted);
+        r->routed = ltxi_among(s, batch, n, i, -st->route, 1) || (r->mixed && r->kind == 0) || (st->run & LTX_PROMPT && r->wanted);
     }
-    for (i = 0; i < n; i++) s->stats.skipped += !s->rows[batch[i]].routed;
+    for (i = 0; i < n; i++) s->stats.skipped += !s->rows[batch[i]].routed && s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling;
 }
 /* Attention, without adapters and as mean over the heads, that the last of rows idx[0..n), all of one sequence, pays to each of them, into their weights. */
 LTXI_FN void ltxi_pay(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
@@ -5557,7 +5580,7 @@ LTXI_FN int ltxi_alike(const ltx_step *a, const ltx_step *b)
 LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t *batch, int32_t n)
 {
     const ltx_step *st = ltxi_step_of(s, &s->rows[batch[0]]), *last = s->desc.plan.steps + s->desc.plan.count - 1;
-    int32_t *idx = s->batch + s->desc.rows, full = 0, fill = 0, i, gate = goal->ask && st->gate && s->desc.policy.rule != LTX_EXIT_NEVER;
+    int32_t *idx = s->batch + s->desc.rows, full = 0, fill = 0, i, gate = goal->ask && st->gate && (s->desc.policy.rule != LTX_EXIT_NEVER || s->desc.policy.monotone);
     size_t hidden = (size_t)s->model.dim * 4;
     ltx_result r;
     if (st->keep > 0) n = ltxi_thin_out(s, st, batch, n);
@@ -5580,21 +5603,33 @@ LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t 
 }
 LTXI_FN int ltxi_has_to_run(const ltx_session *s, const ltxi_row *r, const ltxi_goal *goal)
 {
-    return r->filling || (goal->flush ? r->decided : !r->decided && !r->held && r->pc < s->sequences[r->sequence].hold);
+    return goal->flush ? r->decided : r->filling || (!r->decided && !r->held && r->pc < s->sequences[r->sequence].hold);
+}
+/* The batch of rows that run together: all whose step is like step `pc`, and those that wait at it (deferred), as a later row is about to need their keys and
+   values. Nobody overtakes an earlier row of the sequence, or caches would not be in order. pc < 0: only looks for the lowest step that somebody can run. */
+LTXI_FN int32_t ltxi_gather(ltx_session *s, const ltxi_goal *goal, int32_t pc, int32_t *lowest)
+{
+    int32_t n = 0, i, sequence = -1, barrier = 0;
+    for (i = 0; i < s->n_rows; i++) {
+        const ltxi_row *r = &s->rows[i];
+        const int has = ltxi_has_to_run(s, r, goal), waits = r->decided || r->held;
+        int joins = pc < 0 ? has || waits : (has && ltxi_alike(ltxi_step_of(s, r), &s->desc.plan.steps[pc])) || (r->pc == pc && waits);
+        if (r->sequence != sequence) { sequence = r->sequence; barrier = LTX_MAX_STEPS + 1; }
+        joins = joins && (r->tag > 0 || r->pc < barrier); /* rows of a tree are no line: their entries carry tags */
+        if (!joins) { barrier = ltxi_min(barrier, r->pc); continue; }
+        if (pc >= 0) s->batch[n++] = i;
+        else if (has) *lowest = ltxi_min(*lowest, r->pc);
+    }
+    return n;
 }
 LTXI_FN ltx_result ltxi_run(ltx_session *s, const ltxi_goal *goal)
 {
     ltx_result r = LTX_OK;
     while (r == LTX_OK && !(goal->first && s->n_ready > 0)) {
-        int32_t pc = LTX_MAX_STEPS, n = 0, i;
-        for (i = 0; i < s->n_rows; i++) if (ltxi_has_to_run(s, &s->rows[i], goal)) pc = ltxi_min(pc, s->rows[i].pc);
+        int32_t pc = LTX_MAX_STEPS, n;
+        ltxi_gather(s, goal, -1, &pc);
         if (pc == LTX_MAX_STEPS) return LTX_OK;
-        /* rows that wait here (deferred) ride along: a later row is about to need their keys and values */
-        for (i = 0; i < s->n_rows; i++) {
-            const ltxi_row *row = &s->rows[i];
-            if (row->pc == pc ? row->decided || row->held || ltxi_has_to_run(s, row, goal)
-                              : ltxi_has_to_run(s, row, goal) && ltxi_alike(ltxi_step_of(s, row), &s->desc.plan.steps[pc])) s->batch[n++] = i;
-        }
+        n = ltxi_gather(s, goal, pc, NULL);
         r = ltxi_run_step(s, goal, s->batch, n);
         ltxi_drop_rows(s, -1, 0); /* also when a callback stopped: a finished row never runs again */
     }
@@ -5615,7 +5650,7 @@ LTXI_FN ltx_result ltxi_rewind(ltx_session *s, int32_t sequence, int32_t positio
     if (position < 0 || position > q->position) return LTX_E_ARG;
     if (s->kv.window > 0 && position > 0 && position < q->high - s->desc.rows) return LTX_E_ARG;
     ltxi_drop_rows(s, sequence, position);
-    for (i = 0; i < s->n_storage; i++) ltxi_cache_rewind(&s->kv, &s->caches[sequence * s->n_storage + i], position);
+    for (i = 0; i < s->n_storage; i++) ltxi_cache_rewind(&s->kv, ltxi_sequence_cache(s, sequence, i), position);
     q->position = position;
     if (position == 0) { q->high = 0; q->depth = LTXI_NO_HOLD; }
     return LTX_OK;
@@ -5631,6 +5666,7 @@ LTX_API ltx_result ltx_flush(ltx_session *s)
 /* ==== >>plans =============================================================================================
    Owns the helpers that write plans, and the switches between calls. May call: session, engine.                */
 
+LTXI_FN void ltxi_without_attn(ltx_step *st) { st->run = (uint8_t)(st->run & ~(LTX_ATTN | LTX_SHARE | LTX_RENUMBER)); st->keep = 0; }
 LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer, int32_t branches)
 {
     int32_t i, n = 0, found = 0, alone = 0;
@@ -5639,6 +5675,7 @@ LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer,
     if (!found) return LTX_E_ARG;
     for (i = 0; i < *count; i++) {
         ltx_step st = steps[i];
+        if (st.layer == layer && branches & LTX_ATTN) ltxi_without_attn(&st);
         if (st.layer == layer) st.run = (uint8_t)(st.run & ~branches);
         if (st.run & LTX_BESIDE && (n == 0 || alone)) st.run = (uint8_t)(st.run & ~LTX_BESIDE); /* it has nothing beside it any more */
         if ((st.run & (LTX_ATTN | LTX_FFN)) == 0) { alone |= !(st.run & LTX_BESIDE); continue; }
@@ -5650,14 +5687,17 @@ LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer,
 }
 LTX_API ltx_result ltx_plan_repeat(ltx_step *steps, int32_t cap, int32_t *count, int32_t first, int32_t last, int32_t times)
 {
-    int32_t i, j, len = last - first + 1, next = 0;
+    int32_t i, j, k, len = last - first + 1, next = 0;
     if (steps == NULL || count == NULL || first < 0 || last < first || last >= *count || times < 1) return LTX_E_ARG;
     if ((int64_t)*count + (int64_t)len * (times - 1) > ltxi_min(cap, LTX_MAX_STEPS)) return LTX_E_FULL;
-    for (i = 0; i < *count; i++) next = ltxi_max(next, ltxi_cache_of(&steps[i]) + 1);
+    for (i = 0; i < *count; i++) if (ltxi_fills(&steps[i])) next = ltxi_max(next, ltxi_cache_of(&steps[i]) + 1);
+    for (i = first, j = 0; i <= last; i++) j += ltxi_fills(&steps[i]);
+    if ((int64_t)next + (int64_t)j * (times - 1) > LTX_MAX_STEPS) return LTX_E_FULL;
     memmove(steps + last + 1 + len * (times - 1), steps + last + 1, (size_t)(*count - last - 1) * sizeof *steps);
     for (j = 1; j < times; j++) for (i = first; i <= last; i++) {
         steps[i + len * j] = steps[i];
-        if (!(steps[i].run & LTX_SHARE)) steps[i + len * j].cache = (int16_t)++next; /* field = index + 1 */
+        if (ltxi_fills(&steps[i])) steps[i + len * j].cache = (int16_t)++next; /* field = index + 1 */
+        for (k = first; steps[i].run & LTX_SHARE && k < i; k++) if (ltxi_fills(&steps[k]) && ltxi_cache_of(&steps[k]) == ltxi_cache_of(&steps[i])) steps[i + len * j].cache = steps[k + len * j].cache;
     }
     *count += len * (times - 1);
     return LTX_OK;
@@ -5673,12 +5713,15 @@ LTX_API ltx_result ltx_plan_split(ltx_step *steps, int32_t cap, int32_t *count)
 {
     int32_t i, both = 0, n;
     if (steps == NULL || count == NULL || *count < 0) return LTX_E_ARG;
-    for (i = 0; i < *count; i++) both += (steps[i].run & LTX_ATTN) && (steps[i].run & LTX_FFN);
+    for (i = 0; i < *count; i++) {
+        if (steps[i].run & (LTX_BESIDE | LTX_WEIGH | LTX_WEIGH_FFN) || steps[i].route > 0 || steps[i].route < 0) return LTX_E_ARG; /* the halves would read or ask otherwise */
+        both += (steps[i].run & LTX_ATTN) && (steps[i].run & LTX_FFN);
+    }
     if (*count + both > ltxi_min(cap, LTX_MAX_STEPS)) return LTX_E_FULL;
     for (n = *count + both, i = *count - 1; i >= 0; i--) {
         steps[--n] = steps[i];
         if (!(steps[i].run & LTX_ATTN) || !(steps[i].run & LTX_FFN)) continue;
-        steps[n].run = (uint8_t)(steps[i].run & ~LTX_ATTN);
+        ltxi_without_attn(&steps[n]);
         steps[--n] = steps[i];
         steps[n].run = (uint8_t)(steps[i].run & ~LTX_FFN);
         steps[n].gate = 0;
@@ -5691,8 +5734,15 @@ LTXI_FN uint64_t ltxi_step_bytes(const ltx_model *m, const ltx_step *st)
 {
     const ltx_layer *l = &m->layers[st->layer];
     uint64_t b = 0;
+    int32_t i;
     if (st->run & LTX_ATTN) b += ltxi_bytes_of(&l->wq) + ltxi_bytes_of(&l->wo) + (ltxi_fills(st) ? ltxi_bytes_of(&l->wk) + ltxi_bytes_of(&l->wv) : 0);
     if (st->run & LTX_FFN) b += ltxi_bytes_of(&l->w_gate) + ltxi_bytes_of(&l->w_up) + ltxi_bytes_of(&l->w_down);
+    if (st->adapter > 0 && st->adapter <= m->n_adapters) {
+        const ltx_adapter *ad = &m->adapters[st->adapter - 1];
+        const ltx_lora *low[] = { &ad->q, &ad->o, &ad->k, &ad->v, &ad->up, &ad->down, &ad->gate };
+        for (i = st->run & LTX_ATTN ? 0 : 4; i < (st->run & LTX_FFN ? 7 : 4); i++)
+            if ((i != 2 && i != 3) || ltxi_fills(st)) b += ltxi_bytes_of(&low[i]->a) + ltxi_bytes_of(&low[i]->b);
+    }
     return b;
 }
 LTX_API uint64_t ltx_plan_bytes(const ltx_model *model, const ltx_step *steps, int32_t count)
@@ -5739,7 +5789,7 @@ LTX_API ltx_result ltx_set_plan(ltx_session *s, const ltx_plan *plan)
     if (ltxi_in_flight(s)) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "plan", LTXI_S("rows are on hold or on their way"), 0, s->n_rows);
     if ((r = ltx_flush(s)) != LTX_OK) return r;
     s->desc.plan = p;
-    for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = LTXI_NO_HOLD;
+    for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = s->sequences[i].depth = LTXI_NO_HOLD;
     return LTX_OK;
 }
 LTX_API ltx_result ltx_set_policy(ltx_session *s, const ltx_policy *policy)
@@ -5781,14 +5831,16 @@ LTXI_FN ltx_result ltxi_batch_check(ltx_session *s, const ltx_batch *b, int32_t 
     ltx_result r;
     if (b->tokens != NULL && s->model.embed.data == NULL) return ltxi_fail(log, LTX_E_ARG, -1, "tokens", LTXI_S("the model has no embed"), 0, b->count);
     if (wanted > s->desc.logits_rows || (wanted > 1 && b->count > s->desc.rows)) return ltxi_fail(log, LTX_E_ARG, -1, "logits", LTXI_S("more than logits_rows, or than one for more rows than `rows`"), s->desc.logits_rows, wanted);
-    if (b->logits < 0 || b->logits > b->count) return LTX_E_ARG;
+    if (b->want == NULL && (b->logits < 0 || b->logits > b->count)) return LTX_E_ARG;
     if (b->features && (!s->desc.features || b->first || b->count > s->desc.rows)) return ltxi_fail(log, LTX_E_ARG, -1, "features", LTXI_S("no memory, more than `rows`, or with `first`"), s->desc.rows, b->count);
-    for (q = 0; q < s->desc.sequences; q++) { s->sequences[q].begin = s->sequences[q].position; s->sequences[q].depth_before = s->sequences[q].depth; s->sequences[q].coming = 0; }
+    for (q = 0; q < s->desc.sequences; q++) { s->sequences[q].begin = s->sequences[q].position; s->sequences[q].depth_before = s->sequences[q].depth; s->sequences[q].coming = s->sequences[q].wanting = 0; }
+    for (i = s->n_rows - 1; i >= 0; i--) if (!s->rows[i].decided) s->sequences[s->rows[i].sequence].begin = ltxi_min(s->sequences[s->rows[i].sequence].begin, s->rows[i].position);
     for (i = 0; i < b->count; i++) {
         q = ltxi_sequence_of(s, b, i);
         if (q < 0 || q >= s->desc.sequences) return ltxi_fail(log, LTX_E_ARG, i, "sequence", LTXI_S("there is no such sequence"), s->desc.sequences - 1, q);
         s->sequences[q].coming++;
         if (b->kind != NULL && b->kind[i] >= LTX_KINDS) return ltxi_fail(log, LTX_E_ARG, i, "kind", LTXI_S("there is no such kind"), LTX_KINDS - 1, b->kind[i]);
+        if (s->desc.policy.monotone && ltxi_wants(b, i) && s->sequences[q].wanting++ > 0) return ltxi_fail(log, LTX_E_ARG, i, "logits", LTXI_S("with policy.monotone one row of a sequence"), 1, 2);
         if (b->features && s->sequences[q].hold != LTXI_NO_HOLD) return ltxi_fail(log, LTX_E_ARG, i, "features", LTXI_S("the sequence is on hold"), 0, q);
         if (b->tokens != NULL && (b->tokens[i] < 0 || b->tokens[i] >= s->model.vocab)) return ltxi_fail(log, LTX_E_ARG, -1, "token", LTXI_S("not in the vocabulary"), s->model.vocab - 1, b->tokens[i]);
         if (s->model.both_ways && (s->sequences[q].position > 0 || b->count > s->desc.rows))
@@ -5800,14 +5852,17 @@ LTXI_FN ltx_result ltxi_batch_check(ltx_session *s, const ltx_batch *b, int32_t 
 /* Rows of one piece; their logits come in the order of the batch. */
 LTXI_FN ltx_result ltxi_add_piece(ltx_session *s, const ltx_batch *b, int32_t at, int32_t count, int32_t *out)
 {
-    int32_t i, row;
+    int32_t i, row, company = s->companies = (s->companies + 1) & 0x3fffffff;
     ltx_result r = LTX_OK;
     for (i = 0; i < s->desc.sequences; i++) memset(s->sequences[i].kinds, 0, sizeof s->sequences[i].kinds);
-    for (i = at; i < at + count; i++) s->sequences[ltxi_sequence_of(s, b, i)].kinds[ltxi_kind_of(b, i)]++;
+    for (i = 0; i < s->desc.sequences; i++) s->sequences[i].rows = 0;
+    for (i = at; i < at + count; i++) { s->sequences[ltxi_sequence_of(s, b, i)].kinds[ltxi_kind_of(b, i)]++; s->sequences[ltxi_sequence_of(s, b, i)].rows++; }
     for (i = at; i < at + count; i++) {
         row = ltxi_add_row(s, ltxi_sequence_of(s, b, i), b->tokens != NULL ? b->tokens[i] : -1, b->embeds != NULL ? b->embeds + (size_t)i * (size_t)s->model.dim : NULL, ltxi_wants(b, i) ? (*out)++ : -1);
         s->rows[row].kind = ltxi_kind_of(b, i);
         s->rows[row].peers = s->sequences[ltxi_sequence_of(s, b, i)].kinds[ltxi_kind_of(b, i)];
+        s->rows[row].mixed = s->sequences[ltxi_sequence_of(s, b, i)].kinds[0] < s->sequences[ltxi_sequence_of(s, b, i)].rows;
+        s->rows[row].company = company;
         if (b->features) s->rows[row].feature = i;
         if (ltxi_tap(s, &row, 1) != LTX_OK) r = LTX_E_STOPPED;
     }
@@ -5833,12 +5888,16 @@ LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output
     for (i = 0; i < b->count; i++) wanted += ltxi_wants(b, i);
     for (missing = wanted, i = 0; i < s->n_rows; i++) missing += s->rows[i].out >= 0 && !s->rows[i].decided;
     if ((r = ltxi_batch_check(s, b, missing)) != LTX_OK) return r;
-    for (missing = wanted, i = 0; i < s->n_rows; i++) if (s->rows[i].out >= 0 && !s->rows[i].decided) s->rows[i].out = missing++; /* rows on their way make place for new ones */
+    for (missing = wanted, i = 0; i < s->n_rows; i++) { /* rows on their way make place for new ones */
+        s->rows[i].feature = -1;
+        if (s->rows[i].out >= 0 && !s->rows[i].decided) s->rows[i].out = missing++;
+    }
     s->n_ready = 0;
     do {
         piece = ltxi_min(b->count - at, s->desc.rows);
         if (piece > s->desc.rows - s->n_rows && (r = ltx_flush(s)) != LTX_OK) break; /* waiting rows make room */
-        if (piece > s->desc.rows - s->n_rows) { r = ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "rows", LTXI_S("rows on hold or on their way leave too few"), piece, s->desc.rows - s->n_rows); break; }
+        if (!b->features) piece = ltxi_min(piece, s->desc.rows - s->n_rows);
+        if (piece > s->desc.rows - s->n_rows || (piece == 0 && b->count > at)) { r = ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "rows", LTXI_S("rows on hold or on their way leave too few"), piece, s->desc.rows - s->n_rows); break; }
         goal.first = b->first && at + piece == b->count;
         if ((r = ltxi_add_piece(s, b, at, piece, &n)) != LTX_OK || (r = ltxi_run(s, &goal)) != LTX_OK) break;
         at += piece;
@@ -5856,13 +5915,20 @@ LTX_API ltx_result ltx_embed(ltx_session *s, const ltx_batch *batch, int32_t poo
 {
     ltx_batch b;
     ltx_output o;
-    int32_t i, first, n;
+    ltxi_sequence *q;
+    int32_t i, first, n, position;
     float *sum, length;
     ltx_result r;
     if (s == NULL || batch == NULL || out == NULL || batch->count < 1 || pool < LTX_POOL_MEAN || pool > LTX_POOL_LAST || size < 1 || size > s->model.dim || batch->sequence != NULL) return LTX_E_ARG;
     b = *batch;
     b.features = 1;
-    if ((r = ltxi_rewind(s, s->now, 0)) != LTX_OK || (r = ltx_eval_batch(s, &b, &o)) != LTX_OK) return r;
+    q = &s->sequences[s->now];
+    position = q->position;
+    for (n = i = 0; i < b.count; i++) n += ltxi_wants(&b, i);
+    q->position = 0; /* what is wrong with the batch is said before anything is forgotten */
+    r = ltxi_in_flight(s) ? LTX_E_ARG : ltxi_batch_check(s, &b, n);
+    q->position = position;
+    if (r != LTX_OK || (r = ltxi_rewind(s, s->now, 0)) != LTX_OK || (r = ltx_eval_batch(s, &b, &o)) != LTX_OK) return r;
     first = pool == LTX_POOL_LAST ? b.count - 1 : 0;
     n = pool == LTX_POOL_MEAN ? b.count : 1;
     sum = s->features + (size_t)first * (size_t)s->model.dim;
@@ -5923,7 +5989,8 @@ typedef struct ltxi_node {
 typedef struct ltxi_draft_round {
     ltx_sampler *sampler;
     int32_t  begin, n, rows;      /* position of node 0; drafted nodes, numbered from 1; rows made */
-    int32_t  tag[LTXI_DRAFTS + 1]; /* of the nodes' rows, in the order of making                */
+    int32_t  tree, transfer;      /* rows carry tags; how many transfers follow                  */
+    int32_t  tag[LTXI_DRAFTS + 1]; /* of the nodes' rows, in the order of making: the chain, then rivals; 0 = no tree */
     ltxi_node node[LTXI_DRAFTS + 1];
     int32_t  next[LTXI_DRAFTS + 1]; /* the child in the chain, 0 = none                        */
     float    sure;                /* estimated chance that the whole chain is accepted              */
@@ -5970,16 +6037,17 @@ LTXI_FN int32_t ltxi_add_node(ltxi_draft_round *round, int32_t parent, int32_t t
     round->next[round->n] = 0;
     return round->n;
 }
+LTXI_FN uint64_t ltxi_tag_bit(const ltxi_draft_round *round, int32_t node) { return round->tree ? (uint64_t)1 << (round->tag[node] - 1) : 0; }
 /* The row of a node, which sees the rows of its ancestors, if there may be others. */
-LTXI_FN ltx_result ltxi_node_row(ltx_session *s, ltxi_draft_round *round, int32_t node, int32_t tree, int32_t *row)
+LTXI_FN ltx_result ltxi_node_row(ltx_session *s, ltxi_draft_round *round, int32_t node, int32_t *row)
 {
     int32_t depth = 0, i;
     uint64_t tags = 0;
-    round->tag[node] = ++round->rows;
-    for (i = node; i >= 0; i = round->node[i].parent) { tags |= (uint64_t)1 << (round->tag[i] - 1); depth += i > 0; }
+    round->tag[node] = round->tree ? ++round->rows : 0;
+    for (i = node; i >= 0; i = round->node[i].parent) { tags |= ltxi_tag_bit(round, i); depth += i > 0; }
     s->sequences[s->now].position = round->begin + depth;
     *row = ltxi_add_row(s, s->now, round->node[node].token, NULL, node);
-    s->rows[*row].tag = tree ? round->tag[node] : 0;
+    s->rows[*row].tag = round->tag[node];
     s->rows[*row].tags = tags;
     return ltxi_tap(s, row, 1);
 }
@@ -5998,7 +6066,7 @@ LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, 
     round->spent += round->cost[exit];
     token = greedy ? sure.token : ltx_draw(q, s->model.vocab, ltx_random(round->sampler));
     round->next[parent] = ltxi_add_node(round, parent, token, bin, depth);
-    if (s->desc.draft.tree && greedy && round->n < most && reached * ltxi_chance(s, rival) * price >= s->desc.draft.row_cost) {
+    if (round->tree && s->desc.draft.tree && greedy && round->n < most && reached * ltxi_chance(s, rival) * price >= s->desc.draft.row_cost) {
         ltxi_add_node(round, parent, sure.second, rival, depth);
         round->spent += s->desc.draft.row_cost;
     }
@@ -6024,7 +6092,7 @@ LTXI_FN int32_t ltxi_past(const ltx_session *s, int32_t token, int32_t position)
 {
     int32_t now = ltx_position(s);
     if (position == now) return token;
-    return position < 0 || position < now - s->past_size ? -1 : s->past[s->now * s->past_size + position % s->past_size];
+    return position < 0 || position < now - s->past_size ? -1 : *ltxi_past_of(s, s->now, position);
 }
 /* The longest match of the last tokens earlier in the text, of the latest of several; its length, 0 = none, and where it ends. */
 LTXI_FN int32_t ltxi_match(const ltx_session *s, int32_t token, int32_t *end)
@@ -6060,13 +6128,13 @@ LTXI_FN void ltxi_take_ahead(ltx_session *s, ltxi_draft_round *round, int32_t mo
     }
 }
 /* Rows for the known token and for those that no step drafted, all from the first step on. */
-LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round, int32_t tree)
+LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round)
 {
     int32_t i, row;
     ltx_result r;
     for (i = 0; i <= round->n; i++) {
         float *q = s->probs + (size_t)i * (size_t)s->model.vocab;
-        if ((r = ltxi_node_row(s, round, i, tree, &row)) != LTX_OK) return r;
+        if ((r = ltxi_node_row(s, round, i, &row)) != LTX_OK) return r;
         if (i == round->n || ltxi_is_greedy(round->sampler)) continue;
         memset(q, 0, (size_t)s->model.vocab * 4); /* its distribution: certain */
         q[round->node[i + 1].token] = 1.0f;
@@ -6074,16 +6142,16 @@ LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round, in
     return LTX_OK;
 }
 /* Add rows and draft until a draft is not worth it or there are enough: `most` nodes, `deep` of them in a chain. The last one drafts nothing. */
-LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t tree, int32_t most, int32_t deep)
+LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t most, int32_t deep)
 {
     static const ltxi_goal shallow = { 0, 1, 0, 0 };
     int32_t first = s->desc.draft.exit, last = s->desc.draft.last, node, length, more, row = 0, *hold = &s->sequences[s->now].hold, rival;
     ltx_result r;
-    if (s->desc.draft.transfer > 0) ltxi_take_ahead(s, round, ltxi_min(most, deep));
+    if (round->transfer > 0) ltxi_take_ahead(s, round, ltxi_min(most, deep));
     if (s->desc.draft.lookup > 0 && round->n == 0) ltxi_look_up(s, round, ltxi_min(most, deep));
-    if (round->n > 0 || first == 0) return ltxi_certain_rows(s, round, tree);
+    if (round->n > 0 || first == 0) return ltxi_certain_rows(s, round);
     for (node = length = 0, more = 1; more; node = round->next[node], length++) {
-        if ((r = ltxi_node_row(s, round, node, tree, &row)) != LTX_OK) return r;
+        if ((r = ltxi_node_row(s, round, node, &row)) != LTX_OK) return r;
         for (more = 0, *hold = first; round->n < most && length < deep && !more && *hold <= last; ++*hold) {
             if ((r = ltxi_run(s, &shallow)) != LTX_OK) return r;
             more = ltxi_draft(s, round, node, *hold - first, *hold == last, most);
@@ -6092,7 +6160,7 @@ LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int3
         if (!more) break;
     }
     for (rival = 1; rival <= round->n; rival++) { /* they run from the first step on */
-        if (round->next[round->node[rival].parent] != rival && (r = ltxi_node_row(s, round, rival, tree, &row)) != LTX_OK) return r;
+        if (round->next[round->node[rival].parent] != rival && (r = ltxi_node_row(s, round, rival, &row)) != LTX_OK) return r;
     }
     return LTX_OK;
 }
@@ -6124,7 +6192,7 @@ LTXI_FN ltx_result ltxi_transfer_row(ltx_session *s, const ltxi_draft_round *rou
 LTXI_FN ltx_result ltxi_verify(ltx_session *s, const ltxi_draft_round *round)
 {
     static const ltxi_goal deep = { 0, 0, 0, 0 };
-    int32_t i, n = ltxi_min(s->desc.draft.transfer, ltxi_min(s->desc.draft_max - round->n, ltxi_limit(s) - round->begin - 1 - round->n)), *hold = &s->sequences[s->now].hold;
+    int32_t i, n = ltxi_min(round->transfer, ltxi_min(s->desc.draft_max - round->n, ltxi_limit(s) - round->begin - 1 - round->n)), *hold = &s->sequences[s->now].hold;
     ltx_result r;
     for (i = 0; i < s->n_rows; i++) s->rows[i].held = 0;
     s->n_ahead = 0;
@@ -6149,7 +6217,7 @@ LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_tok
 {
     float *p = s->probs + (size_t)s->desc.draft_max * (size_t)s->model.vocab;
     int32_t node = 0, child = 0, i, kept;
-    *tags = (uint64_t)1 << (round->tag[0] - 1);
+    *tags = ltxi_tag_bit(round, 0);
     for (kept = 0;; kept++, node = child) {
         ltxi_judge(s, round->sampler, round->next[node] > 0 ? round->node[round->next[node]].token : -1, s->probs + (size_t)node * (size_t)s->model.vocab, p,
                    s->logits + (size_t)node * (size_t)s->model.vocab, &out[kept].id);
@@ -6161,8 +6229,8 @@ LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_tok
         out[kept].drafted = child > 0;
         out[kept].depth = child > 0 ? round->node[child].depth : s->desc.plan.count;
         if (child == 0) break;
-        *tags |= (uint64_t)1 << (round->tag[child] - 1);
-        if (s->past_size > 0) s->past[s->now * s->past_size + (round->begin + 1 + kept) % s->past_size] = out[kept].id;
+        *tags |= ltxi_tag_bit(round, child);
+        if (s->past_size > 0) *ltxi_past_of(s, s->now, round->begin + 1 + kept) = out[kept].id;
     }
     *count = kept + 1;
     return node;
@@ -6179,18 +6247,20 @@ LTXI_FN void ltxi_count_round(ltx_session *s, const ltxi_draft_round *round, int
 LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count)
 {
     int32_t begin = ltx_position(s), deep = ltxi_min(cap, ltxi_limit(s) - begin) - 1, most = ltxi_min(s->desc.draft.length, s->desc.draft_max - s->desc.draft.transfer), node, i;
-    int32_t tree = s->desc.draft.tree || s->desc.draft.transfer > 0;
     uint64_t seed = sampler->state, tags;
     ltxi_draft_round round;
     ltx_result r;
     if ((r = ltx_flush(s)) != LTX_OK) return r;
-    if (tree) most = ltxi_min(most, LTXI_TREE - s->desc.draft.transfer);
+    round.transfer = s->desc.draft.transfer;
+    round.tree = s->desc.draft.tree || round.transfer > 0;
+    for (i = 0; i < s->n_storage; i++) if (ltxi_sequence_cache(s, s->now, i)->n < s->kv.sinks) round.tree = round.transfer = 0; /* what a sink has in it is not hidden */
+    if (round.tree) most = ltxi_min(most, LTXI_TREE - round.transfer);
     if (s->kv.window == 0) most = ltxi_min(most, s->desc.ctx - begin - 1); /* rivals want slots, too */
     s->n_ready = 0;
     round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f; round.begin = begin; round.n = round.rows = 0; round.next[0] = 0;
     round.node[0].token = token; round.node[0].parent = -1;
     ltxi_draft_costs(s, round.cost);
-    r = ltxi_draft_rows(s, &round, tree, most, deep);
+    r = ltxi_draft_rows(s, &round, most, deep);
     if (r == LTX_OK) r = ltxi_verify(s, &round);
     s->sequences[s->now].hold = LTXI_NO_HOLD;
     s->sequences[s->now].position = s->sequences[s->now].high; /* rows of a tree are not in order: all of them go below */
@@ -6198,7 +6268,7 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     node = ltxi_walk(s, &round, out, count, &tags);
     s->ahead_of = begin + *count; s->ahead_in = s->now;
     if (node != ltxi_leaf(&round)) s->n_ahead = 0;
-    for (i = 0; tree && i < s->n_storage; i++) ltxi_cache_accept(&s->kv, &s->caches[s->now * s->n_storage + i], tags);
+    for (i = 0; round.tree && i < s->n_storage; i++) ltxi_cache_accept(&s->kv, ltxi_sequence_cache(s, s->now, i), tags);
     ltxi_count_round(s, &round, *count - 1);
     return ltx_rewind(s, begin + *count);
 }

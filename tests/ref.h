@@ -966,7 +966,7 @@ static inline void ref_ffn(ref_state *s, const ltx_step *step, const double *x, 
     for (int i = 0; i < width; i++) up[i] = l->w_gate.w ? ref_act(m->act, gate[i]) * up[i] : ref_act(m->act, up[i]);
     ref_product(&l->w_down, &l->b_down, up, s->opt.quantize, out);
     ref_adapt(s, step, REF_DOWN, up, out);
-    for (int i = 0; i < m->dim; i++) h[i] += ref_default(step->ffn_scale, 1.0) * (step->run & LTX_WEIGH ? s->weight : 1.0) * out[i];
+    for (int i = 0; i < m->dim; i++) h[i] += ref_default(step->ffn_scale, 1.0) * (step->run & (LTX_WEIGH | LTX_WEIGH_FFN) ? s->weight : 1.0) * out[i];
     ref_norm_after(m, h, &l->ffn_norm, &l->ffn_norm_bias);
     s->ffn_rows++;
     free(f);
@@ -1130,7 +1130,7 @@ static inline int ref_routed(ref_state *s, const ltx_step *step, const double *x
 {
     const ref_layer *l = &s->m->layers[step->layer];
     double *a = ref_new(s->m->dim), z = l->router_bias.w ? l->router_bias.w[0] : 0.0;
-    if (step->route > 0.0f || step->run & LTX_WEIGH) {
+    if (step->route > 0.0f || step->run & (LTX_WEIGH | LTX_WEIGH_FFN)) {
         memcpy(a, x, sizeof(double) * (size_t)s->m->dim);
         if (l->router_norm.w) { ref_mat none = {0, 0, 0, NULL}; ref_norm(s->m, x, &l->router_norm, &none, a); }
         for (int i = 0; i < s->m->dim; i++) z += a[i] * l->router.w[i];

@@ -13,7 +13,7 @@ static void add_transfers(kit_model *k, ltx_transfer *t, int n, int step, test_r
 {
     for (int i = 0; i < n; i++) {
         t[i].h = kit_mat(k, LTX_F32, k->m.dim, k->m.dim, -6, r);
-        t[i].step = step + i;
+        t[i].step = step + i < k->m.n_layers - 1 ? step + i : k->m.n_layers - 1;
         float *h = (float *)(uintptr_t)t[i].h.data;
         for (int j = 0; j < k->m.dim; j++) h[j * k->m.dim + j] += 1.0f;
     }
@@ -78,15 +78,15 @@ static void same_text(void)
         ltx_sampler greedy = {0};
         int32_t plain[TEXT], text[TEXT];
         float *a = (float *)test_malloc((size_t)k->m.vocab * 4), *b = (float *)test_malloc((size_t)k->m.vocab * 4);
-        add_transfers(k, t, 3, 1 + c % 2, &r);
+        add_transfers(k, t, 3, 3, &r);
         CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
         if (c == 3) CHECK_EQ(ltx_plan_repeat(steps, KIT_LAYERS + 2, &d.plan.count, 2, 3, 2), LTX_OK);
         if (c == 4) CHECK_EQ(ltx_plan_drop(steps, &d.plan.count, 1, LTX_ATTN), LTX_OK);
-        if (c == 5) CHECK_EQ(ltx_plan_beside(steps, d.plan.count, 1, 3), LTX_OK);
+        if (c == 5) CHECK_EQ(ltx_plan_beside(steps, d.plan.count, 1, 2), LTX_OK);
         if (c == 6) { steps[3].run |= LTX_SHARE; steps[3].cache = 3; }
         d.plan.steps = steps;
         d.kv = c % 4 == 1 ? LTX_KV_I8 : c % 4 == 2 ? LTX_KV_F32 : LTX_KV_F16;
-        if (c == 1 || c == 7 || c == 8) { d.window = c == 1 ? 20 : 5; d.sinks = c == 8 ? 2 : 0; }
+        if (c == 1 || c == 7 || c == 8) { d.window = c == 1 ? 20 : 5; d.sinks = c == 8 ? 9 : 0; } /* the first nine decoded while sinks are filled */
         write_text(&k->m, &d, greedy, plain, a);
         for (int i = 0; i < SETTINGS; i++) {
             const setting *s = &settings[i];
@@ -223,6 +223,49 @@ static void sampled(void)
     kit_free(k);
 }
 
+/* The longest chain there is, and a rewind as far as a window allows after rivals have taken slots. */
+static void limits(void)
+{
+    kit_model *k = kit_make(&kit_small, 651);
+    ltx_session_desc d = {0}, plain = {0};
+    ltx_sampler greedy = {0};
+    ltx_token out[66];
+    int32_t count, token = 3, text[80], n = 0;
+    const float *a, *b;
+    d.rows = 65; d.draft_max = 64;
+    d.draft = kit_draft(4, 64, 1e-6f, 0.0f);
+    kit_session s = kit_open(&k->m, &d);
+    ltx_stats st;
+    CHECK_EQ(ltx_decode(s.s, &greedy, token, out, 66, &count), LTX_OK);
+    ltx_session_stats(s.s, &st);
+    CHECK_EQ(st.drafted, 64);
+    kit_close(&s);
+    for (int c = 0; c < 8; c++) {
+        d.rows = plain.rows = 16; d.window = plain.window = 6; d.draft_max = 15;
+        d.draft = kit_draft(1 + c % 3, 15, 0.0f, 0.001f);
+        d.draft.tree = 1;
+        s = kit_open(&k->m, &d);
+        kit_session p = kit_open(&k->m, &plain);
+        kit_tokens(text, 40, k->m.vocab, 652 + (uint64_t)c);
+        n = 40;
+        CHECK_EQ(ltx_eval(s.s, text, n, NULL), LTX_OK);
+        CHECK_EQ(ltx_decode(s.s, &greedy, token, out, 66, &count), LTX_OK);
+        text[n++] = token;
+        for (int i = 0; i + 1 < count; i++) text[n++] = out[i].id;
+        CHECK_EQ(ltx_position(s.s), n);
+        int back = n - 14; /* rejected drafts count, too: one or two less than 16 */
+        if (ltx_rewind(s.s, back) == LTX_OK) {
+            CHECK_EQ(ltx_eval(p.s, text, back, NULL), LTX_OK);
+            CHECK_EQ(ltx_eval(s.s, &token, 1, &a), LTX_OK);
+            CHECK_EQ(ltx_eval(p.s, &token, 1, &b), LTX_OK);
+            CHECK(memcmp(a, b, (size_t)k->m.vocab * 4) == 0);
+        } else CHECK(count < 14);
+        kit_close(&s);
+        kit_close(&p);
+    }
+    kit_free(k);
+}
+
 static void refused(void)
 {
     kit_model *k = kit_make(&kit_small, 641);
@@ -267,6 +310,7 @@ int main(void)
     TEST(same_text);
     TEST(transfers_say);
     TEST(sampled);
+    TEST(limits);
     TEST(refused);
     return test_end();
 }

@@ -250,7 +250,7 @@ static void shares_of_routers(void)
         w.steps[0].route = 0; /* equal tokens are equal there */
         for (int i = 1; i < w.d.plan.count; i++) {
             w.steps[i].route = c % 3 == 0 ? -0.25f : -0.5f;
-            w.steps[i].run |= (uint8_t)((c % 2 ? LTX_WEIGH : 0) | (c % 4 == 2 ? LTX_RENUMBER : 0) | (c >= 6 ? LTX_PROMPT : 0));
+            w.steps[i].run |= (uint8_t)((c % 4 == 1 ? LTX_WEIGH : c % 4 == 3 ? LTX_WEIGH_FFN : 0) | (c % 4 == 2 ? LTX_RENUMBER : 0) | (c >= 6 ? LTX_PROMPT : 0));
         }
         if (c % 5 == 4) memset(w.kind, 0, sizeof w.kind); /* one kind only: it is ranked itself */
         checked += check_world(&w, &st);
@@ -260,6 +260,57 @@ static void shares_of_routers(void)
     }
     CHECK(checked >= 10);
     CHECK(skipped > 200);
+}
+
+/* A share is one of those that came together: rows that wait, drafts and other texts are not of the company. */
+static void shares_are_of_a_company(void)
+{
+    for (int c = 0; c < 6; c++) {
+        world w;
+        world_make(&w, 541 + (uint64_t)c, 1);
+        ltx_step full[KIT_LAYERS];
+        ltx_session_desc plain = world_plain(&w, full), deferred;
+        ltx_sampler greedy = {0};
+        ltx_token out[8];
+        int32_t text[40], n = 1, count;
+        for (int i = 1; i < w.d.plan.count; i++) w.steps[i].route = -0.5f;
+        w.d.draft_max = 4;
+        w.d.draft = kit_draft(2, 4, 0.05f, 0.0f);
+        kit_session k = kit_open(&w.k->m, &w.d);
+        text[0] = 3;
+        while (n < 32 && CHECK_EQ(ltx_decode(k.s, &greedy, text[n - 1], out, 8, &count), LTX_OK)) for (int i = 0; i < count; i++) text[n++] = out[i].id;
+        ltx_draft none = {0};
+        CHECK_EQ(ltx_set_draft(k.s, &none), LTX_OK);
+        CHECK_EQ(ltx_rewind(k.s, 0), LTX_OK);
+        for (int i = 0; i + 1 < n; i++) {
+            CHECK_EQ(ltx_decode(k.s, &greedy, text[i], out, 1, &count), LTX_OK);
+            CHECK_EQ(out[0].id, text[i + 1]);
+        }
+        kit_close(&k);
+        /* everybody is let in, so deferring changes nothing; and text beside a text with images is text */
+        for (int i = 1; i < w.d.plan.count; i++) w.steps[i].route = -1.0f;
+        deferred = w.d;
+        deferred.draft_max = 0; deferred.draft = none;
+        deferred.plan.fill = LTX_FILL_DEFER;
+        deferred.sequences = 2;
+        for (int i = 0; i < w.d.plan.count; i++) w.steps[i].gate = full[i].gate = i < 3;
+        deferred.policy.rule = plain.policy.rule = LTX_EXIT_PROB;
+        deferred.policy.threshold = plain.policy.threshold = 0.6f;
+        plain.plan.fill = LTX_FILL_DEFER;
+        kit_session a = kit_open(&w.k->m, &plain), b = kit_open(&w.k->m, &deferred);
+        for (int i = 0; i < 20; i++) {
+            const int32_t sequence[3] = {0, 1, 1}, tokens[3] = {text[i], 1, 2};
+            const uint8_t want[3] = {1, 0, 0}, kind[3] = {0, 1, 1};
+            const float *logits;
+            ltx_batch both = {.tokens = tokens, .count = 3, .sequence = sequence, .want = want, .kind = kind};
+            ltx_output o;
+            CHECK_EQ(ltx_eval(a.s, &text[i], 1, &logits), LTX_OK);
+            if (CHECK_EQ(ltx_eval_batch(b.s, &both, &o), LTX_OK)) CHECK(memcmp(logits, o.logits, (size_t)w.k->m.vocab * 4) == 0);
+        }
+        kit_close(&a);
+        kit_close(&b);
+        world_free(&w);
+    }
 }
 
 static void rows_that_are_not_kept(void)
@@ -365,8 +416,16 @@ static void depths_that_never_grow(void)
     }
     CHECK(changes >= 1);
     CHECK_EQ(ltx_rewind(a.s, 0), LTX_OK);
+    int32_t more[3] = {1, 2, 3}; /* a prompt, of which nobody wants logits, and a rule that says no: they go no deeper either */
     ltx_policy never = {0};
+    ltx_stats st;
     never.monotone = 1;
+    CHECK_EQ(ltx_set_policy(b.s, &never), LTX_OK);
+    CHECK_EQ(ltx_flush(b.s), LTX_OK);
+    ltx_stats_reset(b.s);
+    CHECK_EQ(ltx_eval(b.s, more, 3, NULL), LTX_OK);
+    ltx_session_stats(b.s, &st);
+    CHECK_EQ(st.ffn_rows, 3 * before);
     CHECK_EQ(ltx_set_policy(a.s, &never), LTX_OK);
     ltx_batch all = {.tokens = w.tokens, .count = 8, .logits = 1};
     ltx_output out;
@@ -450,6 +509,7 @@ int main(void)
 {
     test_begin("test_rows");
     TEST(shares_of_routers);
+    TEST(shares_are_of_a_company);
     TEST(rows_that_are_not_kept);
     TEST(shared_caches);
     TEST(exits_by_kind);

@@ -324,6 +324,124 @@ static void nothing_lost(void)
     kit_free(k);
 }
 
+/* ---- nobody overtakes an earlier row of its sequence, whoever leaves, waits or is on hold ---- */
+
+typedef struct exit_at { int32_t position, step; } exit_at;
+static int32_t leave_at(void *user, const ltx_view *v)
+{
+    const exit_at *e = (const exit_at *)user;
+    return v->position == e->position && v->step == e->step ? LTX_LEAVE : LTX_GO;
+}
+
+static void nobody_overtakes(void)
+{
+    for (int c = 0; c < 12; c++) {
+        kit_model *k = kit_make(&kit_small, 351 + (uint64_t)c);
+        ltx_session_desc d = {0};
+        ltx_step steps[KIT_LAYERS];
+        exit_at leaver = {1, 0};
+        float *single = (float *)test_malloc((size_t)k->m.vocab * 4);
+        const float *logits;
+        int32_t t[] = {1, 2, 3, 4};
+        ltx_output out;
+        CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
+        steps[0].gate = 1;
+        d.plan.steps = steps; d.plan.fill = c % 2; d.rows = 8; d.logits_rows = 4;
+        d.policy.rule = LTX_EXIT_ASK; d.policy.gate = leave_at; d.policy.user = &leaver; d.policy.all_rows = 1;
+        kit_session s = kit_open(&k->m, &d);
+        /* the second row leaves while the first is on hold */
+        CHECK_EQ(ltx_eval(s.s, t, 3, &logits), LTX_OK);
+        memcpy(single, logits, (size_t)k->m.vocab * 4);
+        CHECK_EQ(ltx_rewind(s.s, 0), LTX_OK);
+        CHECK_EQ(ltx_hold(s.s, 1), LTX_OK);
+        CHECK_EQ(ltx_eval(s.s, t, 2, NULL), LTX_OK);
+        if (c > 5) CHECK_EQ(ltx_flush(s.s), LTX_OK); /* what waits for others goes on waiting */
+        CHECK_EQ(ltx_hold(s.s, 0), LTX_OK);
+        CHECK_EQ(ltx_eval(s.s, t + 2, 1, &logits), LTX_OK);
+        CHECK(memcmp(single, logits, (size_t)k->m.vocab * 4) == 0);
+        /* the second row is ready before the first */
+        CHECK_EQ(ltx_rewind(s.s, 0), LTX_OK);
+        CHECK_EQ(ltx_eval(s.s, t, 1, &logits), LTX_OK);
+        memcpy(single, logits, (size_t)k->m.vocab * 4);
+        CHECK_EQ(ltx_rewind(s.s, 0), LTX_OK);
+        ltx_batch b = {.tokens = t, .count = 2, .logits = 2, .first = 1}, rest = {0};
+        CHECK_EQ(ltx_eval_batch(s.s, &b, &out), LTX_OK);
+        CHECK_EQ(out.n_ready, 1);
+        CHECK_EQ(out.ready[0].position, 1);
+        CHECK_EQ(ltx_flush(s.s), LTX_OK);
+        if (CHECK_EQ(ltx_eval_batch(s.s, &rest, &out), LTX_OK)) CHECK(memcmp(single, out.ready[0].logits, (size_t)k->m.vocab * 4) == 0);
+        free(single);
+        kit_close(&s);
+        kit_free(k);
+    }
+}
+
+/* A looped layer: the row that waits before the second loop comes along when a later one passes together with another text's. */
+static void waiting_rows_come_along(void)
+{
+    kit_model *k = kit_make(&kit_small, 371);
+    ltx_session_desc d = {0};
+    ltx_step steps[KIT_LAYERS + 2];
+    ltx_policy never = {0};
+    int32_t t[] = {1, 2, 3}, zero = 0;
+    const float *logits;
+    float *full = (float *)test_malloc((size_t)k->m.vocab * 4);
+    ltx_output out;
+    CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
+    CHECK_EQ(ltx_plan_repeat(steps, KIT_LAYERS + 2, &d.plan.count, 0, 0, 3), LTX_OK);
+    steps[0].gate = steps[1].gate = steps[2].gate = 1;
+    d.plan.steps = steps; d.plan.fill = LTX_FILL_DEFER; d.rows = 8; d.sequences = 2; d.logits_rows = 2;
+    kit_session s = kit_open(&k->m, &d);
+    CHECK_EQ(ltx_eval(s.s, t, 2, &logits), LTX_OK);
+    memcpy(full, logits, (size_t)k->m.vocab * 4);
+    CHECK_EQ(ltx_rewind(s.s, 0), LTX_OK);
+    d.policy.rule = LTX_EXIT_ALWAYS;
+    CHECK_EQ(ltx_set_policy(s.s, &d.policy), LTX_OK);
+    CHECK_EQ(ltx_eval(s.s, t, 1, &logits), LTX_OK);
+    CHECK_EQ(ltx_set_policy(s.s, &never), LTX_OK);
+    CHECK_EQ(ltx_hold(s.s, 1), LTX_OK);
+    ltx_batch b = {.tokens = t + 1, .count = 1, .logits = 1}, other = {.tokens = t + 2, .count = 1, .logits = 1};
+    CHECK_EQ(ltx_eval_batch(s.s, &b, &out), LTX_OK);
+    CHECK(out.logits == NULL);
+    CHECK_EQ(ltx_hold(s.s, 0), LTX_OK);
+    CHECK_EQ(ltx_use(s.s, 1), LTX_OK);
+    CHECK_EQ(ltx_eval_batch(s.s, &other, &out), LTX_OK);
+    for (int i = 0; i < out.n_ready; i++) if (out.ready[i].sequence == zero) CHECK(memcmp(full, out.ready[i].logits, (size_t)k->m.vocab * 4) == 0);
+    CHECK_EQ(out.n_ready, 2);
+    free(full);
+    kit_close(&s);
+    kit_free(k);
+}
+
+/* Where a call fails, texts with rows on their way are taken back to before these. */
+static void taken_back(void)
+{
+    kit_model *k = kit_make(&kit_small, 381);
+    ltx_session_desc d = {0};
+    ltx_output out;
+    d.logits_rows = 4;
+    group g = group_open(&k->m, &d);
+    float *bad = (float *)test_malloc((size_t)k->m.dim * 4);
+    for (int i = 0; i < k->m.dim; i++) bad[i] = NAN;
+    for (int i = 0; i < 3; i++) group_add(&g, 0, i, i == 1);
+    group_run(&g, 0);
+    int32_t t = 5, one = 1;
+    CHECK_EQ(ltx_use(g.k.s, 0), LTX_OK);
+    CHECK_EQ(ltx_hold(g.k.s, 2), LTX_OK);
+    ltx_batch b = {.tokens = &t, .count = 1, .logits = 1}, nan = {.embeds = bad, .count = 1, .logits = 1, .sequence = &one};
+    CHECK_EQ(ltx_eval_batch(g.k.s, &b, &out), LTX_OK);
+    CHECK_EQ(out.n_ready, 0);
+    CHECK_EQ(ltx_hold(g.k.s, 0), LTX_OK);
+    CHECK_EQ(ltx_position(g.k.s), 4);
+    CHECK_EQ(ltx_eval_batch(g.k.s, &nan, &out), LTX_E_NAN);
+    CHECK_EQ(ltx_position(g.k.s), 3);
+    for (int q = 0; q < 2; q++) group_add(&g, q, 5, 1);
+    CHECK_EQ(group_run(&g, 0), 2); /* as if nothing had been */
+    free(bad);
+    group_close(&g);
+    kit_free(k);
+}
+
 int main(void)
 {
     test_begin("test_together");
@@ -332,5 +450,8 @@ int main(void)
     TEST(depth_wise);
     TEST(decode_in_turn);
     TEST(nothing_lost);
+    TEST(nobody_overtakes);
+    TEST(waiting_rows_come_along);
+    TEST(taken_back);
     return test_end();
 }
