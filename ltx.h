@@ -288,6 +288,11 @@ typedef struct ltx_layer {
 typedef struct ltx_lora { ltx_mat a, b; } ltx_lora; /* [rank][in] [out][rank], rank <= dim; both absent = nothing is added */
 /* Hidden transfer (arXiv 2404.12022): h times the hidden vector that a row has before step `step` stands in for that of the i-th token after it, i its index + 1. */
 typedef struct ltx_transfer { ltx_mat h; /* [dim][dim] */ int32_t step; /* 1 or more, not falling from one to the next */ } ltx_transfer;
+/* What logits after one layer are read with; what is absent is the model's. */
+typedef struct ltx_exit {
+    ltx_mat norm, norm_bias; /* [dim]; a norm_bias goes with a norm                             */
+    ltx_mat head;            /* [vocab][dim]; not together with draft_ids                       */
+} ltx_exit;
 typedef struct ltx_adapter {
     ltx_lora q, k, v, o, gate, up, down;
     float scale;                /* 0 = 1                                                        */
@@ -317,7 +322,7 @@ typedef struct ltx_model {
     float   attn_scale;    /* factor of the scores; 0 = 1 / sqrt(head_dim)                       */
     ltx_mat rope_factors;  /* [rope_dims/2], optional: each frequency is divided by its factor (Llama 3)      */
     ltx_mat embed;         /* [vocab][dim]; absent = rows start from embeddings of yours (ltx_batch.embeds), and head is there */
-    ltx_mat out_norm;      /* [dim]: final norm, used at every exit                              */
+    ltx_mat out_norm;      /* [dim]: final norm, used at every exit that has none of its own (exit_heads) */
     ltx_mat head;          /* [vocab][dim]; absent = embed is used (tied)                        */
     const ltx_layer *layers; /* n_layers                                                         */
     uint32_t exits[LTX_MAX_LAYERS / 32]; /* bit l: trained to exit after layer l; all 0 = unknown. A hint for where
@@ -338,6 +343,8 @@ typedef struct ltx_model {
     int32_t n_adapters;
     int32_t n_transfers;   /* at most 8                                                          */
     const ltx_transfer *transfers; /* n_transfers, optional, for ltx_draft.transfer              */
+    const ltx_exit *exit_heads; /* [n_layers], optional: norms and heads of their own, wherever logits are read after a layer: at gates, in drafts, at
+                              the end of a plan; features and probes are normed like that, too      */
 } ltx_model;
 
 /* Check every tensor and dimension once, with a log event for the first thing that is wrong.
@@ -4466,6 +4473,12 @@ LTX_API ltx_result ltx_model_check(const ltx_model *model, const ltx_log *log)
     if ((r = ltxi_check_range(log, "n_transfers", 0, 8, m.n_transfers)) != LTX_OK || (r = ltxi_check_range(log, "transfers", 1, 1, m.transfers != NULL || m.n_transfers == 0)) != LTX_OK) return r;
     for (i = 0; i < m.n_transfers; i++) if ((r = ltxi_check_mat(log, i, "transfers", &m.transfers[i].h, m.dim, m.dim, 0)) != LTX_OK
         || (r = ltxi_check_range(log, "transfers.step", i > 0 ? m.transfers[i - 1].step : 1, LTX_MAX_STEPS, m.transfers[i].step)) != LTX_OK) return r;
+    for (i = 0; m.exit_heads != NULL && i < m.n_layers; i++) {
+        const ltx_exit *e = &m.exit_heads[i];
+        if ((r = ltxi_check_mat(log, i, "exit_heads.norm", &e->norm, 1, m.dim, LTXI_VECTOR | LTXI_OPTIONAL)) != LTX_OK || (r = ltxi_check_mat(log, i, "exit_heads.norm_bias", &e->norm_bias, 1, m.dim, LTXI_VECTOR | LTXI_OPTIONAL)) != LTX_OK
+            || (r = ltxi_check_mat(log, i, "exit_heads.head", &e->head, m.vocab, m.dim, LTXI_OPTIONAL)) != LTX_OK) return r;
+        if (e->head.data != NULL && m.n_draft_ids > 0) return ltxi_fail(log, LTX_E_MODEL, i, "exit_heads.head", LTXI_S("not with draft_ids"), 0, m.n_draft_ids);
+    }
     if (ltxi_positions(&m) < m.ctx) return ltxi_fail(log, LTX_E_MODEL, -1, "rope_scale, rope_factors", LTXI_S("frequencies too high for ctx, or no numbers"), ltxi_positions(&m), m.ctx);
     for (i = 0; i < m.n_layers; i++) if ((r = ltxi_check_layer(log, &m, i)) != LTX_OK) return r;
     if (m.n_draft_ids > 0 && m.head_bias.data != NULL) return ltxi_fail(log, LTX_E_MODEL, -1, "draft_ids", LTXI_S("not with a head_bias"), 0, m.n_draft_ids);
@@ -5308,13 +5321,32 @@ LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *
     s->stats.ffn_rows += (uint64_t)n;
 }
 
-/* Logits of rows idx[0..n) into their places, with the model's head or a draft's; LTX_E_NAN if one is not finite. */
+/* What is peculiar to an exit after the layer that a row has just run; all absent: nothing is. */
+LTXI_FN ltx_exit ltxi_exit_of(const ltx_session *s, const ltxi_row *r)
+{
+    ltx_exit e;
+    memset(&e, 0, sizeof e);
+    if (r->pc > 0 && s->model.exit_heads != NULL) e = s->model.exit_heads[ltxi_step_of(s, r)[-1].layer];
+    if (e.norm.data == NULL) { e.norm = s->model.out_norm; e.norm_bias = s->model.out_norm_bias; }
+    return e;
+}
+LTXI_FN void ltxi_exit_norm(const ltx_session *s, const ltxi_row *r, float *y)
+{
+    ltx_exit e = ltxi_exit_of(s, r);
+    ltxi_norm(s, ltxi_hidden(s, r), &e.norm, &e.norm_bias, y);
+}
+/* Logits of rows idx[0..n), which have run the same layer, into their places, with the exit's own head, else with the model's or a draft's; LTX_E_NAN if one
+   is not finite. */
 LTXI_FN ltx_result ltxi_head(ltx_session *s, const ltx_mat *w, const int32_t *idx, int32_t n)
 {
-    ltxi_job job = ltxi_job_of(w, &s->model.head_bias, s->logits, s->model.vocab);
+    ltxi_job job;
+    ltx_exit e;
     int32_t i;
     if (n == 0) return LTX_OK;
-    ltxi_norm_rows(s, s->x, &s->model.out_norm, &s->model.out_norm_bias, idx, n);
+    e = ltxi_exit_of(s, &s->rows[idx[0]]);
+    if (e.head.data != NULL) w = &e.head;
+    job = ltxi_job_of(w, &s->model.head_bias, s->logits, s->model.vocab);
+    ltxi_norm_rows(s, s->x, &e.norm, &e.norm_bias, idx, n);
     for (i = 0; i < n; i++) s->map[i] = s->rows[idx[i]].out;
     job.map = s->map;
     ltxi_project(s, s->xn, n, &job, 1);
@@ -5356,7 +5388,7 @@ LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, const float *before, cons
     switch (p->rule) {
     case LTX_EXIT_ALWAYS: return 1;
     case LTX_EXIT_PROBE:
-        ltxi_norm(s, x, &s->model.out_norm, &s->model.out_norm_bias, s->xn);
+        ltxi_exit_norm(s, r, s->xn);
         return ltxi_logistic(s, &s->model.probes, &s->model.probe_bias, ltxi_step_of(s, r)[-1].layer, s->xn) >= p->threshold;
     case LTX_EXIT_COSINE: return p->by_kind ? r->routed : ltxi_cosine(s, r) >= p->threshold;
     case LTX_EXIT_CHANGE:
@@ -5414,7 +5446,7 @@ LTXI_FN ltx_result ltxi_tap(ltx_session *s, const int32_t *idx, int32_t n)
 /* A row goes no further: what it has come to. */
 LTXI_FN void ltxi_keep_feature(ltx_session *s, const ltxi_row *r)
 {
-    if (r->feature >= 0) ltxi_norm(s, ltxi_hidden(s, r), &s->model.out_norm, &s->model.out_norm_bias, s->features + (size_t)r->feature * (size_t)s->model.dim);
+    if (r->feature >= 0) ltxi_exit_norm(s, r, s->features + (size_t)r->feature * (size_t)s->model.dim);
 }
 /* A row's logits are read, or will be before the call returns. */
 LTXI_FN void ltxi_is_ready(ltx_session *s, const ltxi_row *r)
@@ -5747,7 +5779,8 @@ LTXI_FN uint64_t ltxi_step_bytes(const ltx_model *m, const ltx_step *st)
 }
 LTX_API uint64_t ltx_plan_bytes(const ltx_model *model, const ltx_step *steps, int32_t count)
 {
-    uint64_t b = ltxi_bytes_of(ltxi_head_of(model));
+    const ltx_mat *own = model->exit_heads != NULL && count > 0 ? &model->exit_heads[steps[count - 1].layer].head : NULL;
+    uint64_t b = ltxi_bytes_of(own != NULL && own->data != NULL ? own : ltxi_head_of(model));
     int32_t i;
     for (i = 0; i < count; i++) b += ltxi_step_bytes(model, &steps[i]);
     return b;

@@ -475,6 +475,85 @@ static void embeddings_of_texts(void)
     }
 }
 
+/* Exits with norms and heads of their own, against the reference; absent ones are the model's. */
+static void heads_of_exits(void)
+{
+    world w;
+    world_make(&w, 561, 0);
+    test_rng r = {562};
+    ltx_exit exits[KIT_LAYERS], absent[KIT_LAYERS];
+    memset(exits, 0, sizeof exits);
+    memset(absent, 0, sizeof absent);
+    for (int i = 0; i < w.d.plan.count; i++) w.steps[i].gate = 1;
+    w.d.policy.rule = LTX_EXIT_ALWAYS;
+    w.d.plan.fill = LTX_FILL_DEFER;
+    kit_session plain = kit_open(&w.k->m, &w.d);
+    w.k->m.exit_heads = absent;
+    kit_session shared = kit_open(&w.k->m, &w.d); /* nothing is its own */
+    w.k->m.exit_heads = exits;
+    exits[0].norm = kit_positive(w.k, w.k->m.dim, &r);
+    exits[0].head = kit_mat(w.k, LTX_F32, w.k->m.vocab, w.k->m.dim, 0, &r);
+    exits[4].head = kit_mat(w.k, LTX_Q8_0, w.k->m.vocab, w.k->m.dim, 0, &r);
+    kit_session own = kit_open(&w.k->m, &w.d);
+    ref_options exact = {0, REF_KV_EXACT, 0, 0};
+    ref_state *s = ref_open(&w.ref, &exact);
+    ref_model m = w.ref; /* the same model with other eyes */
+    m.out_norm = ref_mat_load(&exits[0].norm);
+    m.head = ref_mat_load(&exits[0].head);
+    ltx_plan one = w.d.plan;
+    one.count = 1;
+    double *logits = ref_new(w.ref.vocab);
+    for (int i = 0; i < 12; i++) {
+        ltx_batch b = {.tokens = &w.tokens[i], .count = 1, .logits = 1, .features = 1};
+        ltx_output a, c, o;
+        ref_input in = {w.tokens[i], NULL, 1};
+        ref_outcome outcome;
+        CHECK_EQ(ltx_eval_batch(plain.s, &b, &a), LTX_OK);
+        CHECK_EQ(ltx_eval_batch(shared.s, &b, &c), LTX_OK);
+        CHECK_EQ(ltx_eval_batch(own.s, &b, &o), LTX_OK);
+        CHECK(memcmp(a.logits, c.logits, (size_t)w.k->m.vocab * 4) == 0);
+        CHECK(memcmp(a.logits, o.logits, (size_t)w.k->m.vocab * 4) != 0);
+        CHECK_EQ(o.depth[0], 1);
+        s->m = &m;
+        ref_row_run(s, &one, NULL, &in, logits, &outcome);
+        near(o.logits, logits, w.k->m.vocab);
+        s->m = &w.ref;
+    }
+    /* drafts by that exit, verified by the last one's own head */
+    ltx_sampler greedy = {0};
+    ltx_token out[8];
+    int32_t text[40] = {3}, n = 1, count;
+    kit_close(&own);
+    w.d.policy.rule = LTX_EXIT_NEVER;
+    w.d.draft_max = 4;
+    w.d.draft = kit_draft(1, 4, 1e-6f, 0.0f);
+    own = kit_open(&w.k->m, &w.d);
+    while (n < 30 && CHECK_EQ(ltx_decode(own.s, &greedy, text[n - 1], out, 8, &count), LTX_OK)) for (int i = 0; i < count; i++) text[n++] = out[i].id;
+    ltx_draft none = {0};
+    CHECK_EQ(ltx_set_draft(own.s, &none), LTX_OK);
+    CHECK_EQ(ltx_rewind(own.s, 0), LTX_OK);
+    for (int i = 0; i + 1 < n; i++) {
+        CHECK_EQ(ltx_decode(own.s, &greedy, text[i], out, 1, &count), LTX_OK);
+        CHECK_EQ(out[0].id, text[i + 1]);
+    }
+    exits[2].norm = exits[0].norm;
+    exits[2].norm.cols--;
+    CHECK_EQ(ltx_model_check(&w.k->m, NULL), LTX_E_MODEL);
+    exits[2].norm.cols++;
+    CHECK_EQ(ltx_model_check(&w.k->m, NULL), LTX_OK);
+    const unsigned char ids[4] = {1, 0, 0, 0};
+    w.k->m.draft_ids = ids; w.k->m.n_draft_ids = 1;
+    CHECK_EQ(ltx_model_check(&w.k->m, NULL), LTX_E_MODEL); /* a shortlist is of one head */
+    free((void *)(uintptr_t)m.out_norm.w);
+    free((void *)(uintptr_t)m.head.w);
+    free(logits);
+    ref_close(s);
+    kit_close(&plain);
+    kit_close(&shared);
+    kit_close(&own);
+    world_free(&w);
+}
+
 static void depths_by_budget(void)
 {
     world w;
@@ -515,6 +594,7 @@ int main(void)
     TEST(exits_by_kind);
     TEST(depths_that_never_grow);
     TEST(embeddings_of_texts);
+    TEST(heads_of_exits);
     TEST(depths_by_budget);
     return test_end();
 }

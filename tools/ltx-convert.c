@@ -1666,7 +1666,7 @@ static void c_model(const char *name, const ltx_model *m)
     c_mat(name, "out_norm_bias", &m->out_norm_bias, ", /* out_norm_bias */\n  ");
     c_mat(name, "head_bias", &m->head_bias, ", /* head_bias */\n  ");
     c_mat(name, "probes", &m->probes, ", /* probes */\n  ");
-    c_mat(name, "probe_bias", &m->probe_bias, ", /* probe_bias */\n  NULL, 0, /* adapters */\n  0, NULL /* transfers */\n};\n");
+    c_mat(name, "probe_bias", &m->probe_bias, ", /* probe_bias */\n  NULL, 0, /* adapters */\n  0, NULL, /* transfers */\n  NULL /* exit_heads */\n};\n");
 }
 
 static ltx_model model_of(job *j, const bytes *image)

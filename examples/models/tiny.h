@@ -6189,7 +6189,8 @@ static const ltx_model tiny = {
   { NULL, 0, 0, 0 }, /* probes */
   { NULL, 0, 0, 0 }, /* probe_bias */
   NULL, 0, /* adapters */
-  0, NULL /* transfers */
+  0, NULL, /* transfers */
+  NULL /* exit_heads */
 };
 
 #endif
