@@ -473,7 +473,7 @@ typedef struct ltx_policy {
     float        kinds[LTX_KINDS];
 } ltx_policy;
 
-/* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710), from earlier in the text or by transfers, then run the remaining steps for
+/* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710), by a shorter plan, from earlier in the text or by transfers, then run the remaining steps for
    all of them as one batch and keep the prefix that full depth agrees with. Greedy output is that of plain decoding, bit
    for bit; sampled output has the same distribution. */
 typedef struct ltx_draft {
@@ -491,6 +491,8 @@ typedef struct ltx_draft {
                          without routers and LTX_RENUMBER                                                        */
     int32_t transfer; /* so many tokens after the last one come from the model's transfers: they ride along when a draft is verified, and are the next draft
                          if all of it was right (hidden transfer); what drafts by exit must not go past their steps. 0 = none */
+    ltx_plan plan;    /* .steps not NULL: whole passes of this plan draft, which skips layers wherever it likes, and verification begins at step 0 again (Draft & Verify,
+                         arXiv 2309.08168). exit is 0 then; caches are among those of the session's plan; its fill is not used. Borrowed */
 } ltx_draft;
 
 /* ---- sessions ------------------------------------------------------------------------------------------- */
@@ -4700,11 +4702,12 @@ LTX_API ltx_result ltx_plan_full(const ltx_model *model, ltx_step *steps, int32_
     return LTX_OK;
 }
 
+LTXI_FN int ltxi_drafts(const ltx_draft *d) { return d->exit > 0 || d->lookup > 0 || d->transfer > 0 || d->plan.steps != NULL; }
 LTXI_FN void ltxi_draft_defaults(ltx_draft *d, int32_t draft_max)
 {
     if (d->row_cost == 0) d->row_cost = 0.25f;
     if (d->exit > 0 && d->last == 0) d->last = d->exit;
-    if ((d->exit > 0 || d->lookup > 0 || d->transfer > 0) && d->length == 0) d->length = draft_max;
+    if (ltxi_drafts(d) && d->length == 0) d->length = draft_max;
 }
 /* Defaults and ranges of a descriptor; the model is already checked. */
 LTXI_FN ltx_result ltxi_desc_resolve(const ltx_model *m, ltx_session_desc *d)
@@ -4745,6 +4748,21 @@ LTXI_FN ltx_result ltxi_policy_check(const ltx_log *log, const ltx_model *m, con
     if (p->all_rows && ltxi_rule_reads_logits(p)) return ltxi_fail(log, LTX_E_ARG, -1, "policy.all_rows", LTXI_S("the rule needs logits, which most rows have not"), 0, p->rule);
     return LTX_OK;
 }
+LTXI_FN ltx_result ltxi_draft_plan_check(const ltx_log *log, const ltx_model *m, const ltx_draft *d, const ltx_plan *p)
+{
+    int32_t i, j, c, found;
+    ltx_result r = ltxi_plan_check(log, m, &d->plan);
+    if (r != LTX_OK) return r;
+    if (d->exit != 0) return ltxi_fail(log, LTX_E_ARG, -1, "draft.exit", LTXI_S("not with draft.plan"), 0, d->exit);
+    for (i = 0; i < d->plan.count; i++) {
+        if (!ltxi_fills(&d->plan.steps[i])) continue;
+        c = ltxi_cache_of(&d->plan.steps[i]);
+        found = p->steps == NULL && c < m->n_layers && ltxi_has_attn(&m->layers[c]);
+        for (j = 0; p->steps != NULL && j < p->count; j++) found |= ltxi_fills(&p->steps[j]) && ltxi_cache_of(&p->steps[j]) == c;
+        if (!found) return ltxi_fail(log, LTX_E_ARG, i, "draft.plan", LTXI_S("the session's plan has no such cache"), 0, c);
+    }
+    return LTX_OK;
+}
 LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_model *m, const ltx_draft *d, const ltx_plan *p, int32_t draft_max)
 {
     int32_t steps = p->steps == NULL ? m->n_layers : p->count, i, routers = 0;
@@ -4758,7 +4776,8 @@ LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_model *m, cons
     if ((r = ltxi_range(log, "draft.lookup", 0, d->lookup, LTXI_LOOKUP)) != LTX_OK) return r;
     if ((r = ltxi_range(log, "draft.exit", 0, d->exit, steps - 1)) != LTX_OK) return r;
     if ((r = ltxi_range(log, "draft.last", d->exit, d->last, d->exit == 0 ? 0 : ltxi_min(steps - 1, d->exit + LTXI_EXITS - 1))) != LTX_OK) return r;
-    if (d->exit == 0 && d->lookup == 0 && d->transfer == 0) return LTX_OK;
+    if (d->plan.steps != NULL && (r = ltxi_draft_plan_check(log, m, d, p)) != LTX_OK) return r;
+    if (!ltxi_drafts(d)) return LTX_OK;
     if ((r = ltxi_range(log, "draft.length", 1, d->length, draft_max)) != LTX_OK) return r;
     if (!(d->stop >= 0) || !(d->row_cost >= 0)) return ltxi_fail(log, LTX_E_ARG, -1, "draft", LTXI_S("negative or not a number"), 0, 0);
     return LTX_OK;
@@ -4867,7 +4886,7 @@ LTXI_FN ltx_result ltxi_session_resolve(const ltx_model *model, const ltx_sessio
     if ((r = ltxi_policy_check(&desc->log, &s->model, &s->desc.policy)) != LTX_OK) return r;
     if ((r = ltxi_draft_check(&desc->log, &s->model, &s->desc.draft, &desc->plan, s->desc.draft_max)) != LTX_OK) return r;
     if ((r = ltxi_range(&desc->log, "plan.fill", 0, desc->plan.fill, LTX_FILL_NONE)) != LTX_OK) return r;
-    s->has_beside = ltxi_has_beside(&desc->plan);
+    s->has_beside = ltxi_has_beside(&desc->plan) || ltxi_has_beside(&desc->draft.plan);
     ltxi_session_shape(s);
     ltxi_session_caches(s);
     return LTX_OK;
@@ -5839,6 +5858,7 @@ LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
     if (s == NULL || draft == NULL) return LTX_E_ARG;
     d = *draft;
     ltxi_draft_defaults(&d, s->desc.draft_max);
+    if (ltxi_has_beside(&d.plan) && !s->has_beside) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "draft.plan", LTXI_S("no memory for LTX_BESIDE: the first plans had none"), 0, LTX_BESIDE);
     if ((r = ltxi_draft_check(&s->desc.log, &s->model, &d, &s->desc.plan, s->desc.draft_max)) == LTX_OK) s->desc.draft = d;
     return r;
 }
@@ -6039,6 +6059,7 @@ LTXI_FN void ltxi_draft_costs(const ltx_session *s, float *cost)
     const ltx_mat *head = ltxi_head_of(&s->model);
     double row = (double)ltx_row_bytes(head->type, head->cols), all = (double)ltx_plan_bytes(&s->model, s->desc.plan.steps, s->desc.plan.count), shallow = 0;
     int32_t i, first = s->desc.draft.exit, last = s->desc.draft.last;
+    if (s->desc.draft.plan.steps != NULL) cost[0] = s->desc.draft.row_cost + (float)((double)(ltx_plan_bytes(&s->model, s->desc.draft.plan.steps, s->desc.draft.plan.count) - ltxi_bytes_of(head)) / all + (double)s->draft_head.rows * row / all);
     for (i = 0; i < last; i++) {
         shallow += (double)ltxi_step_bytes(&s->model, &s->desc.plan.steps[i]);
         if (i + 1 >= first) cost[i + 1 - first] = ltxi_fma(s->desc.draft.row_cost, (float)(1.0 - shallow / all), (float)((shallow + (double)s->draft_head.rows * row) / all));
@@ -6092,7 +6113,7 @@ LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, 
 {
     float *q = s->probs + (size_t)parent * (size_t)s->model.vocab, price = s->round_cost / s->round_tokens, reached = round->sure;
     ltxi_sure sure = ltxi_draft_view(s, round->sampler, parent, q);
-    int32_t bin = ltxi_bin(sure.prob), rival = ltxi_bin(sure.prob - sure.margin), depth = s->desc.draft.exit + exit, token, greedy = ltxi_is_greedy(round->sampler);
+    int32_t bin = ltxi_bin(sure.prob), rival = ltxi_bin(sure.prob - sure.margin), depth = s->desc.draft.plan.steps != NULL ? s->desc.draft.plan.count : s->desc.draft.exit + exit, token, greedy = ltxi_is_greedy(round->sampler);
     float chance = ltxi_chance(s, bin);
     if (s->desc.draft.stop > 0 ? sure.prob < s->desc.draft.stop : reached * chance * price < round->cost[exit] || (!is_last && chance < LTXI_SURE)) return 0;
     round->sure *= chance;
@@ -6160,7 +6181,7 @@ LTXI_FN void ltxi_take_ahead(ltx_session *s, ltxi_draft_round *round, int32_t mo
         round->spent += s->desc.draft.row_cost;
     }
 }
-/* Rows for the known token and for those that no step drafted, all from the first step on. */
+/* Rows for the known token and for those that are drafted, all from the first step on. */
 LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round)
 {
     int32_t i, row;
@@ -6168,11 +6189,30 @@ LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round)
     for (i = 0; i <= round->n; i++) {
         float *q = s->probs + (size_t)i * (size_t)s->model.vocab;
         if ((r = ltxi_node_row(s, round, i, &row)) != LTX_OK) return r;
-        if (i == round->n || ltxi_is_greedy(round->sampler)) continue;
+        if (i == round->n || ltxi_is_greedy(round->sampler) || round->node[i + 1].depth > 0) continue;
         memset(q, 0, (size_t)s->model.vocab * 4); /* its distribution: certain */
         q[round->node[i + 1].token] = 1.0f;
     }
     return LTX_OK;
+}
+/* Draft by passes of another plan, and forget what they left. */
+LTXI_FN ltx_result ltxi_draft_by_plan(ltx_session *s, ltxi_draft_round *round, int32_t most, int32_t deep)
+{
+    static const ltxi_goal shallow = { 0, 1, 0, 0 };
+    const ltx_plan plan = s->desc.plan;
+    int32_t node = 0, length, row, *hold = &s->sequences[s->now].hold;
+    ltx_result r = LTX_OK, back;
+    s->desc.plan = s->desc.draft.plan;
+    *hold = s->desc.plan.count;
+    for (length = 0; r == LTX_OK && round->n < most && length < deep; length++) {
+        row = ltxi_add_row(s, s->now, round->node[node].token, NULL, node);
+        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK || (r = ltxi_run(s, &shallow)) != LTX_OK || !ltxi_draft(s, round, node, 0, 1, most)) break;
+        node = round->next[node];
+    }
+    back = ltxi_rewind(s, s->now, round->begin);
+    *hold = LTXI_NO_HOLD;
+    s->desc.plan = plan;
+    return r != LTX_OK ? r : back != LTX_OK ? back : ltxi_certain_rows(s, round);
 }
 /* Add rows and draft until a draft is not worth it or there are enough: `most` nodes, `deep` of them in a chain. The last one drafts nothing. */
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t most, int32_t deep)
@@ -6182,6 +6222,7 @@ LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int3
     ltx_result r;
     if (round->transfer > 0) ltxi_take_ahead(s, round, ltxi_min(most, deep));
     if (s->desc.draft.lookup > 0 && round->n == 0) ltxi_look_up(s, round, ltxi_min(most, deep));
+    if (round->n == 0 && s->desc.draft.plan.steps != NULL) return ltxi_draft_by_plan(s, round, most, deep);
     if (round->n > 0 || first == 0) return ltxi_certain_rows(s, round);
     for (node = length = 0, more = 1; more; node = round->next[node], length++) {
         if ((r = ltxi_node_row(s, round, node, &row)) != LTX_OK) return r;
@@ -6315,7 +6356,7 @@ LTX_API ltx_result ltx_decode(ltx_session *s, ltx_sampler *sampler, int32_t toke
     if (ltxi_in_flight(s) || s->sequences[s->now].hold != LTXI_NO_HOLD) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "decode", LTXI_S("rows are on hold or on their way"), 0, s->n_rows);
     if ((r = ltxi_room(s, s->now, 1)) != LTX_OK) return r;
 #ifndef LTX_NO_SPECULATION
-    if (s->desc.draft.exit > 0 || s->desc.draft.lookup > 0 || s->desc.draft.transfer > 0) return ltxi_speculate(s, sampler, token, out, cap, count);
+    if (ltxi_drafts(&s->desc.draft)) return ltxi_speculate(s, sampler, token, out, cap, count);
 #endif
     return ltxi_decode_one(s, sampler, token, out, count);
 }

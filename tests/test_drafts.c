@@ -57,9 +57,10 @@ static ltx_stats write_text(const ltx_model *m, const ltx_session_desc *d, ltx_s
     return st;
 }
 
-typedef struct setting { int exit, last, length, tree, transfer, lookup; float stop; } setting;
+typedef struct setting { int exit, last, length, tree, transfer, lookup; float stop; int skips; } setting; /* skips: drafts by the plan without layers 1 and 3 */
 static const setting settings[] = {
-    {2, 0, 6, 0, 0, 0, 0.1f}, {2, 0, 6, 1, 0, 0, 0.1f}, {1, 3, 7, 1, 0, 0, 0.0f}, {2, 0, 4, 1, 0, 3, 0.05f}, {0, 0, 5, 0, 2, 0, 0.0f}, {2, 0, 5, 1, 3, 0, 0.1f}, {3, 0, 5, 0, 3, 4, 0.1f},
+    {2, 0, 6, 0, 0, 0, 0.1f, 0}, {2, 0, 6, 1, 0, 0, 0.1f, 0}, {1, 3, 7, 1, 0, 0, 0.0f, 0}, {2, 0, 4, 1, 0, 3, 0.05f, 0}, {0, 0, 5, 0, 2, 0, 0.0f, 0}, {2, 0, 5, 1, 3, 0, 0.1f, 0}, {3, 0, 5, 0, 3, 4, 0.1f, 0},
+    {0, 0, 6, 0, 0, 0, 0.1f, 1}, {0, 0, 7, 1, 0, 3, 0.0f, 1}, {0, 0, 5, 1, 2, 0, 0.1f, 1},
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
@@ -92,6 +93,12 @@ static void same_text(void)
             const setting *s = &settings[i];
             d.draft_max = s->length + s->transfer;
             d.draft = kit_draft(s->exit, s->length, s->stop, 0.05f);
+            ltx_step shorter[KIT_LAYERS + 2];
+            memcpy(shorter, steps, sizeof shorter);
+            if (s->skips) {
+                d.draft.plan.steps = shorter; d.draft.plan.count = d.plan.count;
+                for (int layer = 1; layer < 4; layer += 2) CHECK_EQ(ltx_plan_drop(shorter, &d.draft.plan.count, layer, LTX_ATTN | LTX_FFN), LTX_OK);
+            }
             d.draft.last = s->last; d.draft.tree = s->tree; d.draft.transfer = s->transfer; d.draft.lookup = s->lookup;
             ltx_stats st = write_text(&k->m, &d, greedy, text, b);
             CHECK(memcmp(plain, text, sizeof text) == 0);
@@ -106,7 +113,7 @@ static void same_text(void)
         kit_free(k);
     }
     for (int i = 0; i < SETTINGS; i++) {
-        printf("  exit %d, tree %d, transfer %d, lookup %d: %d drafted, %d accepted\n", settings[i].exit, settings[i].tree, settings[i].transfer, settings[i].lookup, (int)drafted[i], (int)accepted[i]);
+        printf("  %sexit %d, tree %d, transfer %d, lookup %d: %d drafted, %d accepted\n", settings[i].skips ? "skips, " : "", settings[i].exit, settings[i].tree, settings[i].transfer, settings[i].lookup, (int)drafted[i], (int)accepted[i]);
         CHECK(accepted[i] > 20);
     }
     CHECK(accepted[1] > accepted[0]); /* rivals are right sometimes */
@@ -292,6 +299,15 @@ static void refused(void)
     t[1].step = 3; t[1].h.cols--;
     CHECK_EQ(ltx_session_need(&k->m, &d, &need), LTX_E_MODEL);
     t[1].h.cols++;
+    ltx_step other[2] = {{.layer = 0, .run = 3}, {.layer = 2, .cache = 9, .run = 3}};
+    ltx_session_desc by_plan = {.draft_max = 4, .draft = {.plan = {.steps = other, .count = 1}}};
+    CHECK_EQ(ltx_session_need(&k->m, &by_plan, &need), LTX_OK);
+    by_plan.draft.plan.count = 2; /* a cache that nobody has */
+    CHECK_EQ(ltx_session_need(&k->m, &by_plan, &need), LTX_E_ARG);
+    other[1].cache = 0;
+    CHECK_EQ(ltx_session_need(&k->m, &by_plan, &need), LTX_OK);
+    by_plan.draft.exit = 1;
+    CHECK_EQ(ltx_session_need(&k->m, &by_plan, &need), LTX_E_ARG);
     k->layers[1].router = kit_mat(k, LTX_F32, 1, k->m.dim, -4, &r);
     CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
     d.plan.steps = steps;
