@@ -26,7 +26,8 @@ typedef struct scene {
     const char *path, *prompt;
     int32_t     tokens;                 /* to generate                                             */
     int32_t     gate_first, gate_every; /* early exit: ask after step FIRST, then every EVERY      */
-    float       threshold;              /* leave when the largest probability is at least this     */
+    int32_t     rule;                   /* early exit: by the largest probability, or by a learned probe */
+    float       threshold;              /* leave when that is at least this                        */
     int32_t     fill;                   /* keys and values of the layers that did not run          */
     ltx_draft   draft;                  /* speculation: steps that draft, most tokens, stop        */
     bool        show[N_MODES];          /* whose text to print                                     */
@@ -35,11 +36,11 @@ typedef struct scene {
 enum { N_SCENES = 2 };
 static scene scenes[N_SCENES] = {
     { .path = "examples/models/stories-ls-q8_0.gguf", .prompt = "Once upon a time", .tokens = 200,
-      .gate_first = 7, .gate_every = 2, .threshold = 0.6f, .fill = LTX_FILL_PROJECT,
+      .gate_first = 7, .gate_every = 2, .rule = LTX_EXIT_PROB, .threshold = 0.6f, .fill = LTX_FILL_PROJECT,
       .draft = { .exit = 4, .last = 6, .length = 8 }, .show = { true, true, true } },
-    { .path = "examples/models/stories-bytes-q8_0.gguf", .prompt = "Once upon a time", .tokens = 400,
-      .gate_first = 7, .gate_every = 2, .threshold = 0.95f, .fill = LTX_FILL_PROJECT,
-      .draft = { .exit = 2, .last = 4, .length = 8 }, .show = { false, false, true } },
+    { .path = "examples/models/stories-bytes2-q8_0.gguf", .prompt = "Once upon a time", .tokens = 400,
+      .gate_first = 0, .gate_every = 1, .rule = LTX_EXIT_PROBE, .threshold = 0.7f, .fill = LTX_FILL_PROJECT,
+      .draft = { .exit = 2, .last = 4, .length = 8 }, .show = { false, true, true } },
 };
 
 typedef struct trial { /* one mode of one model */
@@ -90,7 +91,7 @@ static void set_mode(const stage *g, int mode)
     ltx_policy policy = { 0 };
     ltx_draft draft = { 0 };
     if (mode == EARLY) {
-        policy.rule = LTX_EXIT_PROB;
+        policy.rule = g->scene->rule;
         policy.screen = 1;
         policy.threshold = g->scene->threshold;
     }
@@ -209,7 +210,9 @@ static void show_mode(const stage *g, int mode)
     const scene *c = g->scene;
     page_print(&paper, INK_BOLD, "%s", mode_name[mode]);
     if (mode == FULL) page_print(&paper, INK_DIM, "  every token runs all %d layers\n", (int)g->n_steps);
-    if (mode == EARLY)
+    if (mode == EARLY && c->rule == LTX_EXIT_PROBE)
+        page_print(&paper, INK_DIM, "  after every layer a learned probe says whether a token needs the rest (calibrated: at most 1 %% more bits)\n");
+    else if (mode == EARLY)
         page_print(&paper, INK_DIM, "  from %d layers on, a token that is %.0f %% sure does not run the rest\n",
                    (int)c->gate_first + 1, 100 * (double)c->threshold);
     if (mode == DRAFT)

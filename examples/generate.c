@@ -227,7 +227,8 @@ static const option options[] = {
       "entropy:X: at most X nats; depth:N: always after N steps.\n"
       "prob looks at the model's shortlist first, if it has one", parse_exit, &set.desc.policy, 0, 0 },
     { 0, "gates", "FIRST:EVERY", "ask the rule after step FIRST and then every EVERY steps\n"
-      "(default: from two thirds of the depth, every sixth of it)", parse_pair, set.gates, 0, 0 },
+      "(default: from two thirds of the depth, every sixth of it;\n"
+      "probe, which needs no head: after every step)", parse_pair, set.gates, 0, 0 },
     { 0, "fill", "project|defer|none", "keys and values of the layers that did not run: from the\n"
       "exit state, computed later, or left out (default project)", parse_choice, &set.desc.plan.fill, 0, 0 },
     HEADING("Draft shallow, verify deep (the text is that of full depth)"),
@@ -436,6 +437,7 @@ static void set_gates(const int32_t *after, int32_t n, ltx_plan *plan)
 static void build_plan(const ltx_model *model, ltx_plan *plan)
 {
     const ltx_policy *policy = &set.desc.policy;
+    const bool probe = policy->rule == LTX_EXIT_PROBE; /* asks no head: gates cost nothing */
     int32_t layer, first = set.gates[0], every = set.gates[1];
     plan->steps = steps;
     check(ltx_plan_full(model, steps, LTX_MAX_STEPS, &plan->count), "plan");
@@ -458,9 +460,9 @@ static void build_plan(const ltx_model *model, ltx_plan *plan)
         first = set.exit_depth - 1; /* one gate */
         every = plan->count;
     } else if (every == 0) {
-        every = plan->count / 6 + (plan->count < 6);
+        every = probe || plan->count < 6 ? 1 : plan->count / 6;
     }
-    if (first < 0) first = plan->count * 2 / 3 - 1;
+    if (first < 0) first = probe ? 0 : plan->count * 2 / 3 - 1;
     if (first >= plan->count - 1) die(EXIT_USAGE, "no gate before the last of %d steps: nothing to leave out", (int)plan->count);
     check(ltx_plan_gates(steps, plan->count, first, every), "gates");
 }

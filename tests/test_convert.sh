@@ -318,6 +318,58 @@ static void check_bias(const char *file)
     free((void *)(uintptr_t)g.image.ptr);
 }
 
+static float probe(int32_t i) { return (float)(i * 37 % 101 - 50) / 64; } /* no number format but F32 and F16 keeps all of these */
+
+/* A safetensors file with exit probes more: the vectors (rows > 0), their biases. */
+static void add_probes(const char *from, const char *to, int32_t rows, int32_t cols, int bias)
+{
+    ltx_blob b = read_file(from);
+    const unsigned char *p = (const unsigned char *)b.ptr;
+    size_t head = p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16, at = b.size - 8 - head;
+    char entries[400] = "{";
+    int32_t i;
+    FILE *f = fopen(to, "wb");
+    CHECK(f && p[8] == '{');
+    if (rows > 0) sprintf(entries + 1, "\"model.probes.weight\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[%lu,%lu]},", (int)rows, (int)cols,
+                          (unsigned long)at, (unsigned long)(at + (size_t)(rows * cols) * 4));
+    if (bias > 0) sprintf(strchr(entries, 0), "\"model.probes.bias\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[%lu,%lu]},", bias,
+                          (unsigned long)(at + (size_t)(rows * cols) * 4), (unsigned long)(at + (size_t)(rows * cols + bias) * 4));
+    put_le(f, head - 1 + strlen(entries), 8);
+    CHECK(fputs(entries, f) >= 0 && fwrite(p + 9, 1, b.size - 9, f) == b.size - 9);
+    for (i = 0; i < rows * cols + bias; i++) {
+        float x = probe(i);
+        uint32_t bits;
+        memcpy(&bits, &x, 4);
+        put_le(f, bits, 4);
+    }
+    CHECK(fclose(f) == 0);
+    free((void *)(uintptr_t)b.ptr);
+}
+
+/* The probes that add_probes wrote, as the library reads them. */
+static void check_probes(const char *file)
+{
+    ltx_blob image = read_file(file);
+    ltx_need need;
+    ltx_mem mem;
+    ltx_model m;
+    float x[128];
+    int32_t l, i;
+    void *p;
+    CHECK(!ltx_gguf_need(image, NULL, &need));
+    p = block(need, &mem);
+    CHECK(!ltx_gguf_init(image, mem, NULL, &m) && !ltx_model_check(&m, NULL));
+    CHECK(m.probes.type == LTX_F32 && m.probes.rows == 12 && m.probes.cols == 128 && m.probe_bias.type == LTX_F32 && m.probe_bias.cols == 12);
+    for (l = 0; l < 12; l++) {
+        CHECK(!ltx_mat_row(&m.probes, l, x));
+        for (i = 0; i < 128; i++) CHECK(x[i] == probe(l * 128 + i));
+    }
+    CHECK(!ltx_mat_row(&m.probe_bias, 0, x));
+    for (l = 0; l < 12; l++) CHECK(x[l] == probe(12 * 128 + l));
+    free(p);
+    free((void *)(uintptr_t)image.ptr);
+}
+
 /* A llama2.c checkpoint whose rows are super-blocks, but for w_down if ffn is no multiple of 256. */
 static void make_wide(const char *to, int32_t layers, int32_t ffn)
 {
@@ -368,6 +420,8 @@ int main(int argc, char **argv)
     else if (strcmp(argv[1], "model") == 0) model(argv[2], argv[3]);
     else if (strcmp(argv[1], "hf") == 0 && argc > 5) make_hf(argv[2], argv[3], argv[4], atoi(argv[5]));
     else if (strcmp(argv[1], "bias") == 0) check_bias(argv[2]);
+    else if (strcmp(argv[1], "probes") == 0) check_probes(argv[2]);
+    else if (strcmp(argv[1], "add-probes") == 0 && argc > 6) add_probes(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
     else if (strcmp(argv[1], "long") == 0 && argc > 3) make_long(argv[2], strtoul(argv[3], NULL, 10));
     else if (strcmp(argv[1], "scramble") == 0 && argc > 3) scramble(argv[2], argv[3]);
     else if (strcmp(argv[1], "wide") == 0 && argc > 4) make_wide(argv[2], atoi(argv[3]), atoi(argv[4]));
@@ -395,7 +449,7 @@ static int same(const ltx_mat *a, const ltx_mat *b)
 
 int main(int argc, char **argv)
 {
-    static char image[4000000], layers[400000];
+    static char image[20000000], layers[400000];
     FILE *f = argc > 1 ? fopen(argv[1], "rb") : NULL;
     ltx_blob blob;
     ltx_need need;
@@ -411,6 +465,7 @@ int main(int argc, char **argv)
     mem.size = need.size;
     if (ltx_gguf_init(blob, mem, NULL, &m)) return 4;
     if (memcmp(&m, &tiny, offsetof(ltx_model, rope_factors)) != 0 || memcmp(m.exits, tiny.exits, sizeof m.exits) != 0) return 5;
+    if (!same(&m.probes, &tiny.probes) || !same(&m.probe_bias, &tiny.probe_bias)) return 10;
     if (!same(&m.embed, &tiny.embed) || !same(&m.out_norm, &tiny.out_norm) || !same(&m.head, &tiny.head)) return 6;
     for (l = 0; l < (size_t)m.n_layers; l++)
         for (i = 0; i < sizeof(ltx_layer) / sizeof(ltx_mat); i++)
@@ -627,6 +682,24 @@ if [ -f "$models/stories-bytes/model.safetensors" ]; then
     t 0 "stories-bytes info" $c --info by.gguf
     has "bytes: model" 'tokenizer.ggml.model *"ltx-bytes"'
     has "bytes: BOS" 'tokenizer.ggml.bos_token_id *256'
+    bytes=$models/stories-bytes/model.safetensors
+    t 0 "add exit probes" $k add-probes "$bytes" probes.safetensors 12 128 12
+    t 0 "probes" $c --type q4_0 --tokenizer bytes probes.safetensors p.gguf
+    t 0 "probes: as they were" $k probes p.gguf -
+    t 0 "probes opens" $k model p.gguf 12
+    t 0 "probes, GGUF to GGUF" $c --type q8_0 p.gguf p8.gguf
+    t 0 "probes, GGUF to GGUF: as they were" $k probes p8.gguf -
+    t 0 "probes, C arrays" $c --type q4_0 --tokenizer bytes --c-array tiny probes.safetensors tiny.h
+    t 0 "probes, C arrays in C99" $CC -std=c99 -O0 $warn $sanitize -DWITH_IMPLEMENTATION -I"$root" -I. -o array array.c -lm
+    t 0 "probes, C arrays equal the GGUF" ./array p.gguf
+    $k add-probes "$bytes" bad.safetensors 11 128 12
+    says "too few probes" "model.probes.weight is 11x128, expected 12x128" $c --tokenizer bytes bad.safetensors y.gguf
+    $k add-probes "$bytes" bad.safetensors 12 128 11
+    says "too few biases" "model.probes.bias is 11, expected 12" $c --tokenizer bytes bad.safetensors y.gguf
+    $k add-probes "$bytes" bad.safetensors 12 128 0
+    says "no biases" "wants both" $c --tokenizer bytes bad.safetensors y.gguf
+    $k add-probes "$bytes" bad.safetensors 0 0 12
+    says "only biases" "wants both" $c --tokenizer bytes bad.safetensors y.gguf
 fi
 
 # C arrays

@@ -32,6 +32,7 @@ cat >"$dir/check.c" <<'EOF'
 #define LTX_IMPLEMENTATION
 #include "ltx.h"
 #include "examples/common.h"
+#include "tools/gguf_write.h"
 #include <math.h>
 enum { WINDOW = 32, WINDOWS = 16 };
 static int32_t tokens[WINDOW * WINDOWS + 1];
@@ -49,17 +50,46 @@ static void read_text(const text_model *m)
         at = next + 2;
     }
 }
-/* Mean loss and depth over windows first, first + every, ...; drop: branches of a layer; rule: gates after steps 7 and 9 */
-static long double run(const text_model *m, int first, int every, int layer, int drop, float prob, double *depth)
+static void put(void *user, const void *data, size_t n) { if (fwrite(data, 1, n, (FILE *)user) != n) die(EXIT_FAILED, "cannot write"); }
+/* A copy with exit probes: the first one says about 0.2, the others about 0.5, each token a little more or less. */
+static void write_probed(const text_model *m, const char *name)
 {
-    ltx_session_desc desc = { .policy = { .rule = prob > 0 ? LTX_EXIT_PROB : LTX_EXIT_NEVER, .threshold = prob } };
+    const uint64_t dims[] = { (uint64_t)m->model.dim, (uint64_t)m->model.n_layers };
+    gguf_out out = { put, fopen(name, "wb"), 0 };
+    ltx_gguf g;
+    ltx_gguf_kv kv;
+    ltx_gguf_tensor t;
+    uint64_t at, end;
+    check(ltx_gguf_open(m->image, &print_log, &g), "model");
+    end = (m->image.size - g.data_start + g.alignment - 1) / g.alignment * g.alignment;
+    gguf_begin(&out, g.n_tensors + 2, g.n_kv);
+    for (at = 0; ltx_gguf_next_kv(&g, &at, &kv) == LTX_OK; ) gguf_kv(&out, &kv);
+    for (at = 0; ltx_gguf_next_tensor(&g, &at, &t) == LTX_OK; ) gguf_tensor(&out, t.name, t.name_len, t.n_dims, t.dims, t.type, t.offset - g.data_start);
+    gguf_tensor(&out, "ltx_probes.weight", 17, 2, dims, LTX_F32, end);
+    gguf_tensor(&out, "ltx_probes.bias", 15, 1, dims + 1, LTX_F32, end + dims[0] * dims[1] * 4);
+    gguf_pad(&out, g.alignment);
+    gguf_put(&out, (const char *)m->image.ptr + g.data_start, m->image.size - (size_t)g.data_start);
+    gguf_pad(&out, g.alignment);
+    for (uint64_t i = 0; i < (dims[0] + 1) * dims[1]; i++) {
+        const float x = i >= dims[0] * dims[1] ? (i == dims[0] * dims[1] ? -1.4f : 0) : (float)((int)(i * 37 % 101) - 50) / 1600;
+        uint32_t bits;
+        memcpy(&bits, &x, 4);
+        gguf_int(&out, bits, 4);
+    }
+    if (fclose((FILE *)out.user) != 0) die(EXIT_FAILED, "cannot write %s", name);
+}
+/* Mean loss and depth over windows first, first + every, ...; drop: branches of a layer; gates: "prob" after steps 7 and 9, "probe" after all */
+static long double run(const text_model *m, int first, int every, int layer, int drop, int32_t rule, float threshold, double *depth)
+{
+    ltx_session_desc desc = { .policy = { .rule = rule, .threshold = threshold } };
     static ltx_step steps[64];
     ltx_session_mems mems;
     int32_t count;
     long double sum = 0, n = 0;
     check(ltx_plan_full(&m->model, steps, 64, &count), "plan");
     if (drop) check(ltx_plan_drop(steps, &count, layer, drop), "plan");
-    if (prob > 0) steps[7].gate = steps[9].gate = 1;
+    if (rule == LTX_EXIT_PROB) steps[7].gate = steps[9].gate = 1;
+    if (rule == LTX_EXIT_PROBE) check(ltx_plan_gates(steps, count, 0, 1), "gates");
     desc.plan.steps = steps;
     desc.plan.count = count;
     ltx_session *s = session_open(&m->model, &desc, &mems);
@@ -83,17 +113,21 @@ int main(int argc, char **argv)
 {
     text_model m;
     double depth;
-    (void)argc;
     text_model_load(&m, argv[1]);
+    if (argc > 2) { write_probed(&m, argv[2]); return 0; }
     read_text(&m);
-    const long double all = run(&m, 0, 1, 0, 0, 0, &depth), even = run(&m, 0, 2, 0, 0, 0, &depth), odd = run(&m, 1, 2, 0, 0, 0, &depth);
+    const long double all = run(&m, 0, 1, 0, 0, 0, 0, &depth), even = run(&m, 0, 2, 0, 0, 0, 0, &depth), odd = run(&m, 1, 2, 0, 0, 0, 0, &depth);
     printf("full %.6Lf\n", all);
-    printf("attn7 %.4Lf\n", 100 * (run(&m, 0, 2, 7, LTX_ATTN, 0, &depth) / even - 1));
-    printf("ffn4 %.4Lf\n", 100 * (run(&m, 0, 2, 4, LTX_FFN, 0, &depth) / even - 1));
-    printf("layer5 %.4Lf\n", 100 * (run(&m, 0, 2, 5, LTX_ATTN | LTX_FFN, 0, &depth) / even - 1));
-    printf("prob %.4Lf\n", 100 * (run(&m, 1, 2, 0, 0, .5f, &depth) / odd - 1));
-    run(&m, 0, 1, 0, 0, .5f, &depth);
+    printf("attn7 %.4Lf\n", 100 * (run(&m, 0, 2, 7, LTX_ATTN, 0, 0, &depth) / even - 1));
+    printf("ffn4 %.4Lf\n", 100 * (run(&m, 0, 2, 4, LTX_FFN, 0, 0, &depth) / even - 1));
+    printf("layer5 %.4Lf\n", 100 * (run(&m, 0, 2, 5, LTX_ATTN | LTX_FFN, 0, 0, &depth) / even - 1));
+    printf("prob %.4Lf\n", 100 * (run(&m, 1, 2, 0, 0, LTX_EXIT_PROB, .5f, &depth) / odd - 1));
+    run(&m, 0, 1, 0, 0, LTX_EXIT_PROB, .5f, &depth);
     printf("depth %.4f\n", depth);
+    if (m.model.probes.data == NULL) return 0;
+    printf("probe %.4Lf\n", 100 * (run(&m, 1, 2, 0, 0, LTX_EXIT_PROBE, .6f, &depth) / odd - 1));
+    run(&m, 0, 1, 0, 0, LTX_EXIT_PROBE, .6f, &depth);
+    printf("probedepth %.4f\n", depth);
     return 0;
 }
 EOF
@@ -159,6 +193,23 @@ ok "still says the same" [ "$(text "$dir/a.gguf" --auto)" = "$plain" ]
 t 1 "--auto without a profile" "$dir/generate" $model -p "One day" --auto
 t 2 "--auto=what" "$dir/generate" "$dir/a.gguf" -p "One day" --auto=what
 t 2 "--auto and --draft" "$dir/generate" "$dir/a.gguf" -p "One day" --auto --draft 3
+
+# exit probes: offered where a model has them, measured, proposed, taken
+ok "no rule probe without probes" [ "$(grep -c '^rules,.*,probe,' "$dir/a.csv")" = 0 ]
+t 1 "--exit probe without probes" "$dir/generate" $model -p "One day" --exit probe:0.5
+ok "make probes" "$dir/check" $model "$dir/probed.gguf"
+t 0 "with probes" "$dir/profile" "$dir/probed.gguf" README.md $small --loss 60 --csv "$dir/a.csv" --html "$dir/p.html" --write "$dir/a.gguf"
+cp "$dir/out" "$dir/a.txt"
+"$dir/check" "$dir/probed.gguf" >"$dir/want"
+near probe "$(cell rules check_loss_percent what probe threshold 0.6)" 0.0002
+near probedepth "$(cell rules layers_per_token what probe threshold 0.6)" 0.0002
+ok "probes cost no head" [ "$(cell rules heads_per_token what probe threshold 0.6)" = 1 ]
+ok "page shows the rule" grep -q '</i>probe<' "$dir/p.html"
+ok "the probes are proposed" grep -q -- '--exit probe:0.3 --gates 0:1$' "$dir/a.txt" # two layers: nothing can be faster
+ok "has the rule" sh -c '"$1" --info "$2" | grep -q "ltx\.exit\.rule  *8$"' - "$dir/convert" "$dir/a.gguf"
+model=$dir/probed.gguf ok "--auto=exit is the proposed probe" same_as_told exit
+ok "all gates unless told otherwise" [ "$(text "$dir/probed.gguf" --exit probe:0.6)" = "$(text "$dir/probed.gguf" --exit probe:0.6 --gates 0:1)" ]
+ok "which is not full depth" [ "$(text "$dir/probed.gguf" --exit probe:0.6)" != "$plain" ]
 
 # the command line
 t 0 "--help" "$dir/profile" --help

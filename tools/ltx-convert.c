@@ -212,10 +212,10 @@ static const char *base_name(const char *path)
 /* ==== >>roles ========================================================================================================
    The tensors of a Llama, in the order of a llama2.c checkpoint. Shapes are [rows][cols], rows SIZE_1 = a vector. */
 
-enum size_name { SIZE_1, SIZE_DIM, SIZE_Q, SIZE_K, SIZE_FFN, SIZE_VOCAB, SIZE_COUNT };
+enum size_name { SIZE_1, SIZE_DIM, SIZE_Q, SIZE_K, SIZE_FFN, SIZE_VOCAB, SIZE_LAYERS, SIZE_COUNT };
 enum naming { AS_GGUF, AS_OURS, AS_HF };
 enum class_name { CLASS_EMBED, CLASS_HEAD, CLASS_ATTN, CLASS_FFN, CLASS_OTHER, CLASS_COUNT };
-enum { NEED = 1, LAYER = 2, TURNS = 4 }; /* must be there; one per layer; outputs are rotated by rope */
+enum { NEED = 1, LAYER = 2, TURNS = 4, FLOATS = 8 }; /* must be there; one per layer; outputs are rotated by rope; always F32 */
 
 typedef struct role {
     const char *name[3]; /* by enum naming; of a layer: after the prefix and the number */
@@ -244,9 +244,11 @@ static const role roles[] = {
     { { "ffn_down.bias", "w2.bias", "mlp.down_proj.bias" }, SIZE_1, SIZE_DIM, CLASS_OTHER, LAYER },
     { { "ffn_up.bias", "w3.bias", "mlp.up_proj.bias" }, SIZE_1, SIZE_FFN, CLASS_OTHER, LAYER },
     { { "output_norm.weight", "model.norm.w", "model.norm.weight" }, SIZE_1, SIZE_DIM, CLASS_OTHER, NEED },
+    { { "ltx_probes.weight", "model.probes.weight", "model.probes.weight" }, SIZE_LAYERS, SIZE_DIM, CLASS_OTHER, FLOATS },
+    { { "ltx_probes.bias", "model.probes.bias", "model.probes.bias" }, SIZE_1, SIZE_LAYERS, CLASS_OTHER, FLOATS },
     { { "output.weight", "model.head.weight", "lm_head.weight" }, SIZE_VOCAB, SIZE_DIM, CLASS_HEAD, 0 },
 };
-enum { ROLE_EMBED = 0, ROLE_ATTN_NORM = 1, ROLE_K = 3, ROLE_GATE = 7, ROLE_HEAD = COUNT(roles) - 1 };
+enum { ROLE_EMBED = 0, ROLE_ATTN_NORM = 1, ROLE_K = 3, ROLE_GATE = 7, ROLE_HEAD = COUNT(roles) - 1, ROLE_PROBES = ROLE_HEAD - 2 };
 
 static const char *role_name(const role *r, enum naming naming, int layer)
 {
@@ -397,6 +399,7 @@ static void settle_config(job *j, uint64_t size[SIZE_COUNT])
     size[SIZE_K] = value(j, K_KV_HEADS) * value(j, K_HEAD_DIM);
     size[SIZE_FFN] = value(j, K_FFN);
     size[SIZE_VOCAB] = value(j, K_VOCAB);
+    size[SIZE_LAYERS] = value(j, K_LAYERS);
     if (size[SIZE_Q] > LTX_MAX_DIM)
         fail("%s: n_heads * head_dim is %llu, at most %d is possible", j->input, (ull)size[SIZE_Q], LTX_MAX_DIM);
 }
@@ -972,6 +975,8 @@ static void load_safetensors(job *j, ltx_blob file)
     guess_sizes(j, &f);
     settle_config(j, size);
     add_roles(j, &f, size);
+    if (!f.find(&f, &roles[ROLE_PROBES], -1) != !f.find(&f, &roles[ROLE_PROBES + 1], -1))
+        fail("%s: wants both %s and %s or neither", j->input, roles[ROLE_PROBES].name[AS_OURS], roles[ROLE_PROBES + 1].name[AS_OURS]);
     for (i = f.count; i-- > 0; )
         if (!f.list[i].used && !strstr(f.list[i].name, "rotary_emb.inv_freq")) unused++, first = f.list[i].name;
     if (unused) note("%llu tensors of %s are not used, the first is %s", (ull)unused, j->input, first);
@@ -1340,8 +1345,11 @@ static int32_t wanted_type(const job *j, const raw *t, long n_layers)
     int32_t type = j->type;
     size_t r;
     if (t->n_dims < 2) return LTX_F32;
-    for (r = 0; r < COUNT(roles); r++)
-        if (strcmp(name, roles[r].name[AS_GGUF]) == 0) in_class = (enum class_name)roles[r].in_class;
+    for (r = 0; r < COUNT(roles); r++) {
+        if (strcmp(name, roles[r].name[AS_GGUF]) != 0) continue;
+        if (roles[r].flags & FLOATS) return LTX_F32;
+        in_class = (enum class_name)roles[r].in_class;
+    }
     if (layer >= 0 && layer < LTX_MAX_LAYERS && j->layer_type[layer] != NOT_SET) type = j->layer_type[layer];
     else if (j->class_type[in_class] != NOT_SET) type = j->class_type[in_class];
     if (type == KEEP) return t->type;
@@ -1941,16 +1949,17 @@ static void show_help(void)
     for (i = 0; i < COUNT(options); i++) printf("  %-16s %-6s %s\n", options[i].name, options[i].arg, options[i].help);
     puts("\nNumber formats. Without options a matrix keeps the format of the input. The most specific option wins: a\n"
          "layer's (--type-layers) over a class's (--type-embed, -head, -attn, -ffn) over --type; of equals the last.\n"
-         "Norms and biases are always F32. Rows that are no multiple of 32 become F16 where q8_0, q4_0, q8_x, q4_x, r8 or r4\n"
-         "was asked; no multiple of 256, Q8_0 where q4_k, q5_k or q6_k was. q4_k_m is q4_k with q6_k for the embedding,\n"
-         "the head, and attn_v and ffn_down of the layers that matter most, as llama.cpp chooses them. q8_x, q4_x, r8 and\n"
-         "r4 are for ltx.h alone: q8_x and q4_x hold the numbers of q8_0 and q4_0 (a GGUF file goes from one to the other\n"
-         "and back without loss), r8 and r4 have one scale per row.\n");
+         "Norms, biases and exit probes are always F32. Rows that are no multiple of 32 become F16 where q8_0, q4_0, q8_x,\n"
+         "q4_x, r8 or r4 was asked; no multiple of 256, Q8_0 where q4_k, q5_k or q6_k was. q4_k_m is q4_k with q6_k for the\n"
+         "embedding, the head, and attn_v and ffn_down of the layers that matter most, as llama.cpp chooses them. q8_x, q4_x,\n"
+         "r8 and r4 are for ltx.h alone: q8_x and q4_x hold the numbers of q8_0 and q4_0 (a GGUF file goes from one to the\n"
+         "other and back without loss), r8 and r4 have one scale per row.\n");
     fputs("Sizes come from --set, else --config (else config.json beside a Hugging Face input), else the file's own\n"
           "metadata, else the tensors' shapes. Keys of --set:\n ", stdout);
     for (i = 0; i < K_COUNT; i++) printf(" %s", keys[i].ours);
     puts("\n(rope_pairs: interleaved, or halves, which are reordered. tied: true or false. bos, eos: token numbers.)\n\n"
-         "Exits. Default: all for safetensors of ltx.h's trainer, none for llama2.c and Hugging Face, as is for GGUF.\n\n"
+         "Exits. Default: all for safetensors of ltx.h's trainer, none for llama2.c and Hugging Face, as is for GGUF.\n"
+         "Exit probes (model.probes.weight, .bias: tools/train/probes.py) come along as ltx_probes.weight, .bias.\n\n"
          "Examples\n"
          "  ltx-convert --type q8_0 --tokenizer tok.model model.safetensors model.gguf\n"
          "  ltx-convert --tokenizer tok512.bin stories260K.bin stories260K.gguf\n"

@@ -801,10 +801,10 @@ static const char *rule_name(int rule)
 static const char *fill_option(void) { return opt.fill == LTX_FILL_DEFER ? " --fill defer" : ""; }
 static int usable(const profile *p, const struct rule *x) { return x->rule != LTX_EXIT_PROBE || p->m.model.probes.data != NULL; }
 
-/* Gates: a look at logits costs a head, so few of them and late; a look at hidden vectors costs next to nothing. */
+/* Gates: a look at logits costs a head, so few of them and late; a look at hidden vectors costs next to nothing, and a probe knows its place. */
 static void choose_gates(const profile *p, const struct rule *x, int *first, int *every)
 {
-    *first = x->head ? p->layers * 2 / 3 - 1 : p->layers / 4;
+    *first = x->head ? p->layers * 2 / 3 - 1 : x->rule == LTX_EXIT_PROBE ? 0 : p->layers / 4;
     *every = x->head && p->layers > 6 ? p->layers / 6 : 1;
     if (opt.gates[1] > 0) { *first = opt.gates[0]; *every = opt.gates[1]; }
 }

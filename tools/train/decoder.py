@@ -19,6 +19,7 @@ import torch.nn.functional as F
 NORM_EPS = 1e-5
 ROPE_THETA = 10000.0
 BYTE_VOCAB, BYTE_BOS = 260, 256     # 256 byte values, the start mark, three unused rows
+PROBES = "model.probes."            # what probes.py adds to a file; the decoder does without
 
 
 class Problem(Exception):
@@ -268,12 +269,35 @@ def save_model(path, model):
                                    "data_offsets": [offset, offset + len(blob)]}
         blobs.append(blob)
         offset += len(blob)
+    _write_safetensors(path, header, blobs)
+
+
+def _write_safetensors(path, header, blobs):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(path + ".part", "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text)
         f.writelines(blobs)
     os.replace(path + ".part", path)    # a reader never sees half a file
+
+
+def save_probes(path, out, weight, bias):
+    """Copy a model's file with these probes instead of those it has; every other byte of data stays."""
+    with open(path, "rb") as f:
+        raw = f.read()
+    size = struct.unpack_from("<Q", raw)[0]
+    old = json.loads(raw[8:8 + size])
+    header, blobs, offset = {"__metadata__": old.pop("__metadata__", {})}, [], 0
+    for name, entry in sorted(old.items(), key=lambda item: item[1]["data_offsets"]):
+        if not name.startswith(PROBES):
+            begin, end = entry["data_offsets"]
+            blobs.append(raw[8 + size + begin:8 + size + end])
+            header[name] = {**entry, "data_offsets": [offset, offset := offset + end - begin]}
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        blobs.append(tensor.numpy().astype("<f4").tobytes())
+        header[PROBES + name] = {"dtype": "F32", "shape": list(tensor.shape),
+                                 "data_offsets": [offset, offset := offset + len(blobs[-1])]}
+    _write_safetensors(out, header, blobs)
 
 
 def _read_safetensors(path):
@@ -319,7 +343,7 @@ def load_model(path, tokenizer_path=None):
         raise Problem(f"tokeniser has {tokenizer.vocab} pieces, the model only {shape.vocab}")
     model = Decoder(shape)
     try:
-        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items()})
+        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if not k.startswith(PROBES)})
     except RuntimeError as error:
         raise Problem(f"{path}: {error}") from None
     return model.eval(), tokenizer

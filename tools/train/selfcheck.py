@@ -17,6 +17,7 @@ import torch
 
 import decoder
 import evaluate
+import probes
 import train
 
 
@@ -27,14 +28,15 @@ def made_up_text(documents=400, seed=7):
     return "\n\n".join("\n".join(sentence() for _ in range(rng.integers(3, 9))) for _ in range(documents))
 
 
-def run_train(*argv):
-    with contextlib.redirect_stdout(io.StringIO()):
-        train.main([str(a) for a in argv])
+def run(program, *argv):
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        program.main([str(a) for a in argv])
+    return said.getvalue()
 
 
 def check_training(text, out, *options):
     """A short run learns, and what it writes measures the same when read back."""
-    run_train(text, "--out", out, "--preset", "tiny", "--steps", 120, "--threads", 1, *options)
+    run(train, text, "--out", out, "--preset", "tiny", "--steps", 120, "--threads", 1, *options)
     with open(os.path.join(out, "result.json"), encoding="utf-8") as f:
         result = json.load(f)
     model, tokenizer = decoder.load_model(os.path.join(out, "model.safetensors"))
@@ -68,6 +70,56 @@ def check_exits(model):
         for l in range(model.shape.layers):
             alone, _ = model(ids, keep=[k <= l for k in range(model.shape.layers)])
             assert torch.equal(alone, states[l]), l
+
+
+def data_of(path):
+    """The part of a safetensors file that holds the numbers."""
+    with open(path, "rb") as f:
+        raw = f.read()
+    return raw[8 + int.from_bytes(raw[:8], "little"):]
+
+
+def check_probes(path, text, out):
+    """Probes leave where they say at the loss they may cost, and change nothing else in the file."""
+    options = ("--limit", 20, "--gates", "0:2", "--windows", 40, "--steps", 150)
+    said = run(probes, path, text, *options, "--out", out)
+    meta, before = decoder._read_safetensors(path)
+    after_meta, after = decoder._read_safetensors(out)
+    weight, bias = after.pop("model.probes.weight"), after.pop("model.probes.bias")
+    assert meta == after_meta and list(before) == list(after) and data_of(out).startswith(data_of(path))
+    assert weight.shape == (4, 64) and (bias[[1, 3]] < -20).all() and not weight[[1, 3]].any(), bias
+    first = data_of(out)
+    assert run(probes, out, text, *options, "--out", out) == said and data_of(out) == first   # again, over themselves
+
+    model, tokenizer = decoder.load_model(out)
+    tokens = decoder.tokenise(decoder.read_text(text, tokenizer.kind), tokenizer, b"\n\n")
+    torch.manual_seed(1)
+    states = probes.collect(model, tokens[:len(tokens) * 4 // 5], 40)
+    states.normed = states.normed.float()
+    saved = []
+    for threshold, limit in ((0.5, 0.2), (0.9, 0.05)):      # token by token, from the formula of ltx.h
+        loss = depth = 0.0
+        for n, x in enumerate(states.normed):
+            says = [1 / (1 + math.exp(-(weight[l] @ x[l] + bias[l]).item())) for l in range(3)]
+            l = next((l for l in range(3) if says[l] >= threshold - 1e-6), 3)
+            loss, depth = loss + states.loss[n, l].item(), depth + l + 1
+        more = loss / states.loss[:, 3].sum().item() - 1
+        assert limit * 0.9 < more < limit * 1.01, (threshold, more)
+        saved.append(1 - depth / len(states.loss) / 4)
+    assert saved[0] > saved[1] > 0.02, saved
+
+
+def check_rules():
+    """Where a rule leaves and what that costs, on six tokens by hand."""
+    states = probes.States(None, torch.tensor([[4.0, 2, 1]] * 2 + [[1.0, 1, 1]] * 4), *[torch.zeros(6, 3)] * 4)
+    score = torch.tensor([[0.1, 0.9, 9], [0.2, 0.3, 9], [0.5, 0.2, 9], [0.6, 0.9, 9], [0.7, 0.1, 9], [0.95, 0.1, 9]])
+    leave = lambda threshold, gates: probes.leaves_after(score, threshold, gates, 3).tolist()
+    assert leave(0.5, [0, 1]) == [1, 2, 0, 0, 0, 0] and leave(0.5, [1]) == [1, 2, 2, 1, 2, 2] and leave(2, [0]) == [2] * 6
+    assert probes.boldest(states, score, [0, 1], 0) == score[5, 0]      # at 0.9 the first token would leave, for a sixth more loss
+    assert probes.boldest(states, score, [0, 1], 0.17) == 0.5           # which may be; at 0.3 the second would as well
+    saved, net, more = probes.judge(states, score, 0.5, [0, 1], 0.3)
+    # 2 + 3 + 4 * 1 of 18 steps ran; eight looks, three more than the five exits
+    assert abs(saved - 9 / 18) < 1e-6 and abs(net - (9 - 3 * 0.3) / 18) < 1e-6 and abs(more - 1 / 6) < 1e-6, (saved, net, more)
 
 
 def check_recipe_numbers():
@@ -117,11 +169,22 @@ def check_refusals(text, folder):
              ([text, "--valid", short], "shorter than one window"), ([text, "--rotation", 0], "--rotation")]
     for argv, reason in cases:
         try:
-            run_train(*argv, "--out", os.path.join(folder, "refused"), "--preset", "tiny", "--steps", 1)
+            run(train, *argv, "--out", os.path.join(folder, "refused"), "--preset", "tiny", "--steps", 1)
         except decoder.Problem as problem:
             assert reason in str(problem), (argv, problem)
         else:
             raise AssertionError(f"accepted: {argv}")
+
+
+def check_probe_refusals(model, text):
+    for options, reason in ((("--gates", "3"), "--gates"), (("--gates", "0:0"), "--gates"), (("--gates", "x"), "--gates"),
+                            (("--gates", "-1"), "--gates"), (("--valid", "nowhere.txt"), "cannot read")):
+        try:
+            run(probes, model, text, *(f"{name}={value}" for name, value in zip(options[::2], options[1::2])))
+        except decoder.Problem as problem:
+            assert reason in str(problem), (options, problem)
+        else:
+            raise AssertionError(f"accepted: {options}")
 
 
 def main():
@@ -136,7 +199,11 @@ def main():
         model, _ = check_training(text, os.path.join(folder, "bytes"))
         check_file(os.path.join(folder, "bytes", "model.safetensors"))
         check_exits(model)
-        print("bytes: trained, read back, cut short, resumed, refused: as it should be")
+        check_rules()
+        path = os.path.join(folder, "bytes", "model.safetensors")
+        check_probes(path, text, os.path.join(folder, "probes.safetensors"))
+        check_probe_refusals(path, text)
+        print("bytes: trained, read back, cut short, resumed, probed, refused: as it should be")
         try:
             import sentencepiece  # noqa: F401
         except ImportError:
