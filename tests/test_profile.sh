@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks of tools/ltx-profile.c and of generate --auto. Prints "N passed, N failed"; exit code 1 if any failed.
+# Checks of tools/ltx-profile.c, tools/ltx-kwt1.c and of generate --auto. Prints "N passed, N failed"; exit code 1 if any failed.
 #   CC   C compiler (cc)
 # The text is README.md: any text will do, and it is always there.
 set -u
@@ -34,6 +34,7 @@ cat >"$dir/check.c" <<'EOF'
 #include "examples/common.h"
 #include "tools/gguf_write.h"
 #include <math.h>
+#include "tools/layers.h"
 enum { WINDOW = 32, WINDOWS = 16 };
 static int32_t tokens[WINDOW * WINDOWS + 1];
 static void read_text(const text_model *m)
@@ -78,7 +79,8 @@ static void write_probed(const text_model *m, const char *name)
     }
     if (fclose((FILE *)out.user) != 0) die(EXIT_FAILED, "cannot write %s", name);
 }
-/* Mean loss and depth over windows first, first + every, ...; drop: branches of a layer; gates: "prob" after steps 7 and 9, "probe" after all */
+static int times = 1, step = 1;
+/* Mean loss and depth over windows first, first + every, ...; drop: branches of a layer and of `times` - 1 layers behind it, `step` apart; gates: "prob" after steps 7 and 9, "probe" after all */
 static long double run(const text_model *m, int first, int every, int layer, int drop, int32_t rule, float threshold, double *depth)
 {
     ltx_session_desc desc = { .policy = { .rule = rule, .threshold = threshold } };
@@ -87,7 +89,7 @@ static long double run(const text_model *m, int first, int every, int layer, int
     int32_t count;
     long double sum = 0, n = 0;
     check(ltx_plan_full(&m->model, steps, 64, &count), "plan");
-    if (drop) check(ltx_plan_drop(steps, &count, layer, drop), "plan");
+    for (int i = 0; drop && i < times; i++) check(ltx_plan_drop(steps, &count, layer + i * step, drop), "plan");
     if (rule == LTX_EXIT_PROB) steps[7].gate = steps[9].gate = 1;
     if (rule == LTX_EXIT_PROBE) check(ltx_plan_gates(steps, count, 0, 1), "gates");
     desc.plan.steps = steps;
@@ -109,6 +111,27 @@ static long double run(const text_model *m, int first, int every, int layer, int
     *depth /= (double)n;
     return sum / n;
 }
+/* Rank of the attention of layer 5: its input is what layer 4 leaves; one call a window, windows 0, 4, 8, 12. */
+static float into5[WINDOW * 1024];
+static int32_t keep(void *user, const ltx_view *v)
+{
+    (void)user;
+    if (v->layer == 4) memcpy(into5 + v->position * v->dim, v->hidden, (size_t)v->dim * sizeof(float));
+    return LTX_GO;
+}
+static double rank5(const text_model *m)
+{
+    ltx_session_desc desc = { .rows = WINDOW, .policy = { .tap = keep } };
+    ltx_session_mems mems;
+    ltx_session *s = session_open(&m->model, &desc, &mems);
+    double sum = 0;
+    for (int w = 0; w < WINDOWS; w += 4) {
+        check(ltx_rewind(s, 0), "rewind");
+        check(ltx_eval(s, tokens + w * WINDOW, WINDOW, NULL), "eval");
+        sum += attention_rank(&m->model, 5, into5, WINDOW) / 4;
+    }
+    return sum;
+}
 int main(int argc, char **argv)
 {
     text_model m;
@@ -124,10 +147,13 @@ int main(int argc, char **argv)
     printf("prob %.4Lf\n", 100 * (run(&m, 1, 2, 0, 0, LTX_EXIT_PROB, .5f, &depth) / odd - 1));
     run(&m, 0, 1, 0, 0, LTX_EXIT_PROB, .5f, &depth);
     printf("depth %.4f\n", depth);
-    if (m.model.probes.data == NULL) return 0;
-    printf("probe %.4Lf\n", 100 * (run(&m, 1, 2, 0, 0, LTX_EXIT_PROBE, .6f, &depth) / odd - 1));
-    run(&m, 0, 1, 0, 0, LTX_EXIT_PROBE, .6f, &depth);
-    printf("probedepth %.4f\n", depth);
+    if (m.model.probes.data != NULL) printf("probe %.4Lf\n", 100 * (run(&m, 1, 2, 0, 0, LTX_EXIT_PROBE, .6f, &depth) / odd - 1));
+    if (m.model.probes.data != NULL) { run(&m, 0, 1, 0, 0, LTX_EXIT_PROBE, .6f, &depth); printf("probedepth %.4f\n", depth); }
+    printf("rank5 %.4f\n", rank5(&m));
+    times = 3; /* as many as ltx-profile is asked to compare with */
+    printf("row7 %.4Lf\n", 100 * (run(&m, 0, 2, 7, LTX_ATTN | LTX_FFN, 0, 0, &depth) / even - 1));
+    step = 2;
+    printf("spread4 %.4Lf\n", 100 * (run(&m, 1, 2, 4, LTX_ATTN | LTX_FFN, 0, 0, &depth) / odd - 1));
     return 0;
 }
 EOF
@@ -139,27 +165,62 @@ ok "build ltx-convert" $CC -std=c99 -O2 tools/ltx-convert.c -o "$dir/convert" -l
 
 # what is measured, against the check
 small="--window 32 --tokens 512 --search 64 --most 4 --quiet"
-t 0 "a small run" "$dir/profile" $model README.md $small --loss 60 --csv "$dir/a.csv" --html "$dir/a.html" --write "$dir/a.gguf"
-cp "$dir/out" "$dir/a.txt"
-"$dir/check" $model >"$dir/want"
 cell() { # TABLE COLUMN KEY-COLUMN KEY [KEY-COLUMN KEY]: a number of the CSV
     awk -F, -v t="$1" -v c="$2" -v k1="$3" -v v1="$4" -v k2="${5:-}" -v v2="${6:-}" '
         NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
         $1 == t && $at[k1] == v1 && (k2 == "" || $at[k2] == v2) { print $at[c] }' "$dir/a.csv"
+}
+column() { # TABLE COLUMN...: of all its rows
+    awk -F, -v t="$1" -v list="${*:2}" '
+        NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; n = split(list, name, " "); next }
+        $1 == t { for (i = 1; i <= n; i++) printf "%s%s", $at[name[i]], i < n ? "," : "\n" }' "$dir/a.csv"
 }
 near() { # NAME GOT TOLERANCE: against the line of that name in what the check said
     local want
     want=$(awk -v n="$1" '$1 == n { print $2 }' "$dir/want")
     ok "$1: $2, expected $want" awk -v a="$2" -v b="$want" -v e="$3" 'BEGIN { d = a - b; exit !(a != "" && b != "" && d < e && d > -e) }'
 }
+t 0 "a small run" "$dir/profile" $model README.md $small --most 8 --loss 60 --csv "$dir/b.csv" --html "$dir/a.html" --write "$dir/a.gguf"
+awk -F'"' -v OFS= '{ for (i = 2; i <= NF; i += 2) gsub(/,/, ";", $i); $1 = $1; print }' "$dir/b.csv" >"$dir/a.csv" # no commas within cells
+cp "$dir/out" "$dir/a.txt"
+"$dir/check" $model >"$dir/want"
 near full "$(cell depths loss_nats_per_token depth 12)" 0.000002
 near attn7 "$(cell layers attn_left_out_loss_percent layer 7)" 0.0002
 near ffn4 "$(cell layers ffn_left_out_loss_percent layer 4)" 0.0002
 near layer5 "$(cell layers layer_left_out_loss_percent layer 5)" 0.0002
+near rank5 "$(cell layers attn_rank layer 5)" 0.0001
 near prob "$(cell rules check_loss_percent what prob threshold 0.5)" 0.0002
 near depth "$(cell rules layers_per_token what prob threshold 0.5)" 0.0002
 ok "agreement of full depth is 1" [ "$(cell depths agreement depth 12)" = 1 ]
 ok "no layer, no change" [ "$(cell plan_curves check_loss_percent what 'greedy branches' branches 24)" = 0 ]
+ok "ranks are between 1 and nine tenths of 32" sh -c '[ "$1" = 12 ]' - "$(column layers attn_rank | awk '$1 >= 1 && $1 <= 29' | wc -l)"
+
+# the proposal beside all plans of its speed: 10 places of 3 layers in a row, 36 ways to spread them
+near row7 "$(cell plans calibration_loss_percent detail '--drop-attn 7-9 --drop-ffn 7-9' what 'contiguous layers')" 0.0002
+near spread4 "$(cell plans check_loss_percent detail '--drop-attn 4;6;8 --drop-ffn 4;6;8' what 'evenly spaced layers')" 0.0002
+column plans what speed_ratio calibration_loss_percent check_loss_percent detail >"$dir/plans"
+ok "10 and 36 plans" [ "$(grep -c '^contiguous layers' "$dir/plans") $(grep -c '^evenly spaced layers' "$dir/plans")" = "10 36" ]
+ok "no plan twice" [ "$(grep '^[ce][ov][ne]' "$dir/plans" | cut -d, -f5 | sort -u | wc -l)" = 46 ]
+ok "the proposal loses no more than any of them (calibration), and is as fast or as fast as asked" awk -F, '
+    $1 == "proposed" { speed = $2; loss = $3 }
+    /^(contiguous|evenly)/ { if (loss > $3) bad = 1; if (speed < 0.999 * ($2 < 1.3 ? $2 : 1.3)) bad = 1 }
+    END { exit bad || loss == "" }' "$dir/plans"
+told=$(grep 'plans of .* times the speed' "$dir/a.txt" | sed 's/^ *//')
+ok "says so: $told" [ "$told" = "$(awk -F, '
+    $1 == "proposed" { c = $3; d = $4; mine = $5; least_c = least_d = 1e9 }
+    $1 == "contiguous layers" || $1 == "evenly spaced layers" {
+        speed = $2
+        if ($5 == mine) { same = 1; next }
+        n++; more_c += $3 > c; more_d += $4 > d
+        if ($3 < least_c) least_c = $3
+        if ($4 < least_d) least_d = $4
+    }
+    END {
+        printf "The %d %splans of %.2f times the speed that leave out 3 layers in a row or evenly spaced lose at least %+.2f %% (calibration) and %+.2f %% (check): %sit loses less than ", \
+            n, same ? "other " : "", speed, least_c, least_d, same ? "it is such a plan, and " : ""
+        if (more_c == n && more_d == n) print "every one of them."
+        else printf "%d (calibration) and %d (check) of them.\n", more_c, more_d
+    }' "$dir/plans")" ]
 for word in "full depth" "greedy branches" "contiguous layers" "evenly spaced layers" Proposals; do ok "says $word" grep -q "$word" "$dir/a.txt"; done
 
 # the page: complete, on its own, tags in pairs
@@ -168,6 +229,13 @@ ok "page needs nothing else" sh -c '! grep -Eq "<script|<link|https?://|nan|inf[
 for tag in section div svg table details span p; do
     ok "page: <$tag> in pairs" [ "$(grep -o "<$tag[ >]" "$dir/a.html" | wc -l)" = "$(grep -o "</$tag>" "$dir/a.html" | wc -l)" ]
 done
+
+bars() { grep -o "<title>layer [0-9]*, $1:" "$dir/a.html" | wc -l; }
+ok "page: four charts with a bar for each attention, three for each ffn" [ "$(bars attention) $(bars feed-forward)" = "48 36" ]
+ok "page: 12 depths, loss and entropy" [ "$(grep -o '<title>depth [0-9]*: \(loss\|entropy\)' "$dir/a.html" | wc -l)" = 24 ]
+ok "page says how the proposal compares" grep -qF "$told" "$dir/a.html"
+drawn=$(sed -n 's/.*losses above \([0-9]*\) % are not drawn.*/\1/p' "$dir/a.html")
+ok "page: a dot for each plan below $drawn %" [ "$(grep -c '<circle.*<title>--drop' "$dir/a.html")" = "$(awk -F, -v most="$drawn" '/^(contiguous|evenly)/ && $4 <= most' "$dir/plans" | wc -l)" ]
 
 # the copy: the same tensors, the proposals, and generate takes them
 for key in plan.layers plan.run exit.rule exit.threshold exit.gates exit.fill draft.exit draft.last draft.length; do
@@ -233,6 +301,115 @@ printf 'short\n' >"$dir/short"
 t 1 "too short a text" "$dir/profile" $model "$dir/short"
 t 1 "cannot write a table" "$dir/profile" $model README.md --csv "$dir/no/a.csv"
 t 1 "cannot write a copy" "$dir/profile" $model README.md --write "$dir/no/a.gguf"
+
+# KWT-1, an encoder: a program that runs it another way, one session a plan, exits by a callback that does its own sums
+cat >"$dir/kwt.c" <<'EOF'
+#define _POSIX_C_SOURCE 200809L
+#define LTX_IMPLEMENTATION
+#include "ltx.h"
+#include "examples/common.h"
+#include <math.h>
+#include "tests/kwt.h"
+enum { INPUTS = 20 };
+static const int moves[] = { 0, 5, 10, -5, -10 };
+static kwt k;
+static float rows[INPUTS][KWT_ROWS * KWT_DIM], full[INPUTS][KWT_LABELS], other[INPUTS][KWT_LABELS];
+static int32_t gate(void *user, const ltx_view *v)
+{
+    long double a = 0, b = 0, c = 0;
+    for (int i = 0; i < v->dim; i++) {
+        a += (long double)v->before[i] * (long double)v->hidden[i];
+        b += (long double)v->before[i] * (long double)v->before[i];
+        c += (long double)v->hidden[i] * (long double)v->hidden[i];
+    }
+    return (v->position < 98 || user == NULL) && a / sqrtl(b) / sqrtl(c) >= 0.94L ? LTX_LEAVE : LTX_GO;
+}
+/* Without branches of a layer; or with exits, of which the class token is not asked if `spare` is not NULL. Returns branches run, percent. */
+static double run(int layer, int drop, int exits, void *spare, float (*logits)[KWT_LABELS])
+{
+    static ltx_step steps[KWT_LAYERS];
+    ltx_session_desc desc = { .rows = KWT_ROWS, .kv = LTX_KV_F32, .log = print_log };
+    ltx_session_mems mems;
+    ltx_stats stats;
+    ltx_output out;
+    check(ltx_plan_full(&k.m, steps, KWT_LAYERS, &desc.plan.count), "plan");
+    if (drop) check(ltx_plan_drop(steps, &desc.plan.count, layer, drop), "plan");
+    if (exits) check(ltx_plan_gates(steps, desc.plan.count, 5, 1), "gates");
+    desc.plan.steps = steps;
+    desc.policy.rule = exits ? LTX_EXIT_ASK : LTX_EXIT_NEVER;
+    desc.policy.gate = gate;
+    desc.policy.user = spare;
+    desc.policy.all_rows = 1;
+    ltx_session *s = session_open(&k.m, &desc, &mems);
+    for (int i = 0; i < INPUTS; i++) {
+        const ltx_batch batch = { NULL, rows[i], KWT_ROWS, 1 };
+        check(ltx_rewind(s, 0), "rewind");
+        check(ltx_eval_batch(s, &batch, &out), "input");
+        memcpy(logits[i], out.logits, sizeof logits[i]);
+    }
+    ltx_session_stats(s, &stats);
+    return 100.0 * (double)(stats.attn_rows + stats.ffn_rows) / (2.0 * KWT_LAYERS * KWT_ROWS * INPUTS);
+}
+static int best(const float *x) { int b = 0; for (int i = 1; i < KWT_LABELS; i++) if (x[i] > x[b]) b = i; return b; }
+static void say(const char *name)
+{
+    double sum = 0, same = 0;
+    for (int i = 0; i < INPUTS; i++) {
+        for (int j = 0; j < KWT_LABELS; j++) sum += ((double)other[i][j] - (double)full[i][j]) * ((double)other[i][j] - (double)full[i][j]);
+        same += best(full[i]) == best(other[i]);
+    }
+    printf("%s_logits %.6f\n%s_agree %.6f\n", name, sqrt(sum / (INPUTS * KWT_LABELS)), name, same / INPUTS);
+}
+int main(void)
+{
+    if (!kwt_open(&k, kwt_folder())) return 7;
+    for (int i = 0; i < INPUTS; i++) if (!kwt_clip(&k, kwt_clips[i / 5], moves[i % 5], rows[i], NULL)) return 1;
+    run(0, 0, 0, NULL, full);
+    run(10, LTX_ATTN, 0, NULL, other);
+    say("attn10");
+    run(11, LTX_FFN, 0, NULL, other);
+    say("ffn11");
+    run(3, LTX_ATTN | LTX_FFN, 0, NULL, other);
+    say("layer3");
+    printf("every_run %.4f\n", run(0, 0, 1, NULL, other));
+    say("every");
+    printf("others_run %.4f\n", run(0, 0, 1, &k, other));
+    say("others");
+    return 0;
+}
+EOF
+ok "build ltx-kwt1" $CC -std=c99 -O2 tools/ltx-kwt1.c -o "$dir/kwt1" -lm
+ok "build its check" $CC -std=c99 -O2 -I. "$dir/kwt.c" -o "$dir/kwt" -lm
+"$dir/kwt" >"$dir/want"
+if [ $? = 7 ]; then echo "KWT-1 is not in the shared folder: skipped"
+else
+    t 0 "KWT-1" "$dir/kwt1" --csv "$dir/a.csv"
+    cp "$dir/out" "$dir/kwt.txt"
+    near attn10_logits "$(cell layers attn_left_out_logits layer 10)" 0.00001
+    near attn10_agree "$(cell layers attn_left_out_agreement layer 10)" 0.00001
+    near ffn11_logits "$(cell layers ffn_left_out_logits layer 11)" 0.00001
+    near ffn11_agree "$(cell layers ffn_left_out_agreement layer 11)" 0.00001
+    near layer3_logits "$(cell layers logits_change layer 3)" 0.00001
+    near layer3_agree "$(cell layers agreement layer 3)" 0.00001
+    for way in every others; do
+        who=$([ $way = every ] && echo "every row" || echo "all but class token")
+        column exits what first_gate_after_layer threshold branch_rows_run_percent logits_change agreement | grep "^$who,5,0.94," >"$dir/row"
+        near ${way}_run "$(cut -d, -f4 "$dir/row")" 0.0001
+        near ${way}_logits "$(cut -d, -f5 "$dir/row")" 0.00001
+        near ${way}_agree "$(cut -d, -f6 "$dir/row")" 0.00001
+    done
+    ok "the recorded logits" awk '/recorded ones/ { found = $NF < 1e-5 } END { exit !found }' "$dir/kwt.txt"
+    ok "no input that full depth is sure of minds a missing layer" [ "$(column layers agreement_where_sure | sort -u)" = 1 ]
+    ok "nor six missing ones, chosen greedily" [ "$(column fewer agreement_where_sure | sort -u)" = 1 ]
+    ok "exits by similarity spare a quarter of the branches, and no such input minds" [ "$(column exits branch_rows_run_percent agreement_where_sure | awk -F, '$1 < 75 && $2 == 1' | wc -l)" -gt 0 ]
+    boldest=$(column exits what agreement_where_sure branch_rows_run_percent | awk -F, '$2 == 1 && (least == "" || $3 < least) { least = $3; who = $1 } END { printf "%s: %.1f %% of the branches saved", who, 100 - least }')
+    ok "$boldest" grep -q "$boldest" "$dir/kwt.txt"
+    ok "layers differ: the last one moves the logits three times as much as the least" awk -v list="$(column layers logits_change | tr '\n' ' ')" '
+        BEGIN { n = split(list, x, " "); least = x[1]; for (i = 1; i <= n; i++) if (x[i] < least) least = x[i]; exit !(n == 12 && x[n] > 3 * least) }'
+fi
+t 0 "its --help" "$dir/kwt1" --help
+t 1 "no such folder" "$dir/kwt1" "$dir/nowhere"
+t 2 "--csv without a file" "$dir/kwt1" --csv
 
 # memory
 t 0 "sanitizers" "$dir/profile-san" $model README.md --window 16 --tokens 128 --search 16 --most 2 --quiet --csv "$dir/b.csv" --html "$dir/b.html" --write "$dir/b.gguf" --whole

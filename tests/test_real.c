@@ -6,7 +6,7 @@
 #define LTX_IMPLEMENTATION
 #include "ltx.h"
 #include "kit.h"
-#include "npz.h"
+#include "kwt.h"
 
 /* Largest difference of stories260K's F32 logits from the double reference: llama2.c itself is 2.0e-5 away at logits up to 22. */
 #define TOL_F32 4e-5
@@ -292,76 +292,8 @@ static void exits_of(real *t, int32_t screen, const int32_t *tokens, int32_t n, 
     plan.steps = NULL;
     CHECK_EQ(ltx_set_plan(t->session.s, &plan), LTX_OK); /* ours ends with this function */
 }
-/* A screened gate leaves exactly where the plain one does and the best token is on the shortlist; with the whole vocabulary as
-   shortlist it is the plain one. */
 /* ==== KWT-1: an encoder ===================================================================================== */
 
-enum { KWT_DIM = 64, KWT_LAYERS = 12, KWT_WINDOWS = 98, KWT_MFCC = 40, KWT_ROWS = KWT_WINDOWS + 1, KWT_LABELS = 12 };
-typedef struct kwt {
-    test_block weights, clips;
-    ltx_layer  layers[KWT_LAYERS];
-    ltx_model  m;
-    float      rows[KWT_ROWS * KWT_DIM]; /* of a clip: windows, then the class token, whose answer it is */
-    float      logits[KWT_LABELS];       /* recorded */
-} kwt;
-
-static ltx_mat kwt_mat(const kwt *k, const char *prefix, const char *name, int rows, int cols)
-{
-    char key[40];
-    int count = 0;
-    ltx_mat m = {NULL, LTX_F32, rows, cols};
-    snprintf(key, sizeof key, "%s%s", prefix, name);
-    m.data = npz_find(&k->weights, key, &count);
-    CHECK(m.data != NULL && count == rows * cols);
-    return m;
-}
-static int kwt_open(kwt *k)
-{
-    memset(k, 0, sizeof *k);
-    k->weights = test_read_shared("models/kwt1/kwt1-weights-f32.npz");
-    k->clips = test_read_shared("models/kwt1/kwt1-expected.npz");
-    if (k->weights.ptr == NULL || k->clips.ptr == NULL) return 0;
-    for (int i = 0; i < KWT_LAYERS; i++) {
-        ltx_layer *l = &k->layers[i];
-        char p[16];
-        snprintf(p, sizeof p, "blk%d.", i);
-        l->wq = kwt_mat(k, p, "q.w", 64, 64); l->wk = kwt_mat(k, p, "k.w", 64, 64); l->wv = kwt_mat(k, p, "v.w", 64, 64);
-        l->wo = kwt_mat(k, p, "o.w", 64, 64); l->bo = kwt_mat(k, p, "o.b", 1, 64);
-        l->w_up = kwt_mat(k, p, "fc1.w", 256, 64); l->b_up = kwt_mat(k, p, "fc1.b", 1, 256);
-        l->w_down = kwt_mat(k, p, "fc2.w", 64, 256); l->b_down = kwt_mat(k, p, "fc2.b", 1, 64);
-        l->attn_norm = kwt_mat(k, p, "ln1.g", 1, 64); l->attn_norm_bias = kwt_mat(k, p, "ln1.b", 1, 64);
-        l->ffn_norm = kwt_mat(k, p, "ln2.g", 1, 64); l->ffn_norm_bias = kwt_mat(k, p, "ln2.b", 1, 64);
-    }
-    k->m.dim = KWT_DIM; k->m.n_layers = KWT_LAYERS; k->m.n_heads = 1; k->m.vocab = KWT_LABELS; k->m.ctx = KWT_ROWS;
-    k->m.rope_pairs = LTX_ROPE_NONE; k->m.act = LTX_ACT_GELU; k->m.norm = LTX_NORM_LAYER; k->m.norm_after = 1; k->m.both_ways = 1; k->m.norm_eps = 1e-6f;
-    k->m.head = kwt_mat(k, "", "head.w", KWT_LABELS, KWT_DIM); k->m.head_bias = kwt_mat(k, "", "head.b", 1, KWT_LABELS);
-    k->m.layers = k->layers;
-    return CHECK_EQ(ltx_model_check(&k->m, NULL), LTX_OK);
-}
-static void kwt_close(kwt *k)
-{
-    test_free(&k->weights);
-    test_free(&k->clips);
-}
-/* Rows of a clip: a window of 40 MFCC through the patch matrix, and learned positions; the class token has the first position. */
-static void kwt_clip(kwt *k, const char *name)
-{
-    char key[24];
-    int n;
-    ltx_mat w = kwt_mat(k, "", "patch.w", KWT_DIM, KWT_MFCC), b = kwt_mat(k, "", "patch.b", 1, KWT_DIM), pos = kwt_mat(k, "", "pos", KWT_ROWS, KWT_DIM), cls = kwt_mat(k, "", "cls", 1, KWT_DIM);
-    snprintf(key, sizeof key, "logits.%s", name);
-    const unsigned char *want = npz_find(&k->clips, key, &n);
-    snprintf(key, sizeof key, "feat.%s", name);
-    const unsigned char *feat = npz_find(&k->clips, key, &n);
-    if (!CHECK(want != NULL && feat != NULL && n == KWT_WINDOWS * KWT_MFCC)) return;
-    for (int i = 0; i < KWT_LABELS; i++) k->logits[i] = npz_float(want + 4 * i);
-    for (int r = 0; r < KWT_ROWS; r++) for (int d = 0; d < KWT_DIM; d++) {
-        double x = r < KWT_WINDOWS ? (double)npz_float((const unsigned char *)b.data + 4 * d) : (double)npz_float((const unsigned char *)cls.data + 4 * d);
-        for (int c = 0; c < KWT_MFCC && r < KWT_WINDOWS; c++)
-            x += (double)npz_float((const unsigned char *)w.data + 4 * (d * KWT_MFCC + c)) * (double)npz_float(feat + 4 * (r * KWT_MFCC + c));
-        k->rows[r * KWT_DIM + d] = (float)(x + (double)npz_float((const unsigned char *)pos.data + 4 * ((r + 1) % KWT_ROWS * KWT_DIM + d)));
-    }
-}
 /* The label that a plan and a policy give a clip; logits too if `logits` is not NULL. */
 static int kwt_label(kwt *k, const char *clip, const ltx_session_desc *desc, float *logits, int *depth, ltx_stats *stats)
 {
@@ -372,7 +304,7 @@ static int kwt_label(kwt *k, const char *clip, const ltx_session_desc *desc, flo
     int best = 0;
     d.rows = KWT_ROWS;
     d.kv = LTX_KV_F32;
-    kwt_clip(k, clip);
+    CHECK(kwt_clip(k, clip, 0, k->rows, k->logits));
     s = kit_open(&k->m, &d);
     if (CHECK_EQ(ltx_eval_batch(s.s, &batch, &out), LTX_OK)) {
         for (int i = 1; i < KWT_LABELS; i++) if (out.logits[i] > out.logits[best]) best = i;
@@ -389,8 +321,7 @@ static int kwt_label(kwt *k, const char *clip, const ltx_session_desc *desc, flo
 }
 static void kwt1(void)
 {
-    static const char *const clips[] = {"yes", "no", "silence", "noise"};
-    static const int labels[] = {2, 3, 0, 5};
+    static const int labels[KWT_CLIPS] = {2, 3, 0, 5};
     static kwt k;
     double most = 0.0;
     ltx_session_desc d;
@@ -400,15 +331,17 @@ static void kwt1(void)
     int depth, sum = 0;
     int32_t n;
     memset(&d, 0, sizeof d);
-    if (!kwt_open(&k)) SKIP("no kwt1 in the shared folder");
-    for (int c = 0; c < 4; c++) {
-        CHECK_EQ(kwt_label(&k, clips[c], &d, first, NULL, &st), labels[c]);
+    if (!kwt_open(&k, kwt_folder())) SKIP("no kwt1 in the shared folder");
+    CHECK_EQ(k.wrong, 0);
+    CHECK_EQ(ltx_model_check(&k.m, NULL), LTX_OK);
+    for (int c = 0; c < KWT_CLIPS; c++) {
+        CHECK_EQ(kwt_label(&k, kwt_clips[c], &d, first, NULL, &st), labels[c]);
         for (int i = 0; i < KWT_LABELS; i++) most = fmax(most, fabs((double)(first[i] - k.logits[i])));
         CHECK_EQ((long)st.attn_rows, (long)KWT_LAYERS * KWT_ROWS);
         CHECK_EQ((long)st.attended, (long)KWT_LAYERS * KWT_ROWS * KWT_ROWS);
         for (d.isa = 1; d.isa < LTX_ISA_COUNT; d.isa++) {
             if (!(ltx_isa_mask() >> d.isa & 1u)) continue;
-            kwt_label(&k, clips[c], &d, logits, NULL, NULL);
+            kwt_label(&k, kwt_clips[c], &d, logits, NULL, NULL);
             CHECK(memcmp(first, logits, sizeof first) == 0);
         }
         d.isa = 0;
@@ -419,7 +352,7 @@ static void kwt1(void)
         CHECK_EQ(ltx_plan_full(&k.m, steps, KWT_LAYERS, &n), LTX_OK);
         CHECK_EQ(ltx_plan_drop(steps, &n, l, LTX_ATTN | LTX_FFN), LTX_OK);
         d.plan.steps = steps; d.plan.count = n;
-        for (int c = 0; c < 3; c++) CHECK_EQ(kwt_label(&k, clips[c], &d, NULL, NULL, NULL), labels[c]);
+        for (int c = 0; c < 3; c++) CHECK_EQ(kwt_label(&k, kwt_clips[c], &d, NULL, NULL, NULL), labels[c]);
     }
     CHECK_EQ(ltx_plan_full(&k.m, steps, KWT_LAYERS, &n), LTX_OK); /* the class token leaves when a layer changes it little */
     CHECK_EQ(ltx_plan_gates(steps, n, 6, 1), LTX_OK);
@@ -427,7 +360,7 @@ static void kwt1(void)
     d.policy.rule = LTX_EXIT_COSINE;
     d.policy.threshold = 0.9f;
     for (int c = 0; c < 3; c++) {
-        CHECK_EQ(kwt_label(&k, clips[c], &d, NULL, &depth, &st), labels[c]);
+        CHECK_EQ(kwt_label(&k, kwt_clips[c], &d, NULL, &depth, &st), labels[c]);
         CHECK_EQ((long)st.ffn_rows, (long)KWT_LAYERS * KWT_WINDOWS + depth);
         sum += depth;
     }
@@ -436,6 +369,8 @@ static void kwt1(void)
     kwt_close(&k);
 }
 
+/* A screened gate leaves exactly where the plain one does and the best token is on the shortlist; with the whole vocabulary as
+   shortlist it is the plain one. */
 static void screened_gates(void)
 {
     static const char text[] = "Once upon a time, there was a little boy named Tom. He found a red ball and a map of an island in the garden.";

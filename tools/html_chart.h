@@ -23,7 +23,7 @@ static inline void html_begin(FILE *f, const char *title)
           "main{max-width:1120px;margin:0 auto;padding:32px 20px 64px}h1{font-size:26px;line-height:1.2;margin:0 0 4px}h2{font-size:17px;margin:0 0 2px}\n"
           "p{margin:0 0 12px}.dim{color:var(--dim)}.note{color:var(--dim);font-size:13.5px;max-width:85ch}code{font:13px ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}\n"
           ".grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:16px;margin:16px 0}.three{grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr))}\n"
-          ".card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:18px 20px;min-width:0}.wide{margin:16px 0}\n"
+          ".grid .card{display:flex;flex-direction:column}.grid .keys{margin-bottom:10px}.grid svg{margin-top:auto;order:1}.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:18px 20px;min-width:0}.wide{margin:16px 0}\n"
           ".big{font-size:34px;font-weight:650;line-height:1.15;letter-spacing:-.01em}.big small{font-size:15px;font-weight:400;color:var(--dim);letter-spacing:0}\n"
           "svg{display:block;width:100%;height:auto;margin-top:6px;font-size:12px;fill:var(--ink)}svg .ax{fill:var(--dim)}svg .grid-line{stroke:var(--line)}svg .axis{stroke:var(--dim);fill:none}\n"
           ".s1{--s:var(--c1)}.s2{--s:var(--c2)}.s3{--s:var(--c3)}.s4{--s:var(--c4)}.s5{--s:var(--c5)}.s6{--s:var(--c6)}\n"
@@ -84,7 +84,7 @@ static inline void chart_tick(const chart *c, double v)
 static inline void chart_axes(const chart *c, const char *x_title, const char *y_title, int whole)
 {
     static const double roots[] = { -500, -100, -20, -5, -1, 0, 0.01, .05, .2, .5, 1, 5, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000 };
-    double step = chart_step(c->x1 - c->x0, 16), v, last = HUGE_VAL;
+    double step = chart_step(c->x1 - c->x0, whole ? 16 : 10), v, last = HUGE_VAL;
     int i;
     if (whole && step < 1) step = 1;
     for (i = 0; c->root && i < (int)(sizeof roots / sizeof *roots); i++)

@@ -8,7 +8,7 @@
    to, and all times are those of this machine. Results are records (bench/report.h); tables, CSV and page read those.
 
    >>options   >>tables    >>text    windows     >>runs    sessions, losses      >>lens   logits after every layer
-   >>branches  similarity, leaving out           >>cost    times                 >>plans  greedy, contiguous, even
+   >>branches  similarity, rank, leaving out     >>cost    times                 >>plans  greedy, exchanges, contiguous, even
    >>rules     thresholds with risk control      >>drafts  acceptance, speed     >>write  >>page  >>main */
 
 #define _POSIX_C_SOURCE 200809L
@@ -23,10 +23,11 @@
 
 #include "../examples/median.h"
 #include "../bench/text.h"
+#include "layers.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
-enum { ROWS = 64, PROMPT = 32, MAX_RULES = 8, MAX_THRESHOLDS = 12 };
+enum { ROWS = 64, PROMPT = 32, RANK_WINDOWS = 4, MAX_THRESHOLDS = 12 };
 enum { CALIBRATE = 1, CHECK = 2, ALL = 3 }; /* parts of the text: even windows, odd windows */
 
 /* ==== >>options ========================================================================================================
@@ -80,6 +81,10 @@ static void print_help(void)
         if (o->kind == REAL || o->kind == PERCENT) printf(" (default %g)", *(double *)o->target);
         puts(o->kind == FILL ? " (default project)" : "");
     }
+    puts("\nA plan is searched greedily, then by exchanging branches, beginning with the best of these and of the plans without as many layers in a\n"
+         "row or evenly spaced; all of those, at every place, are shown beside it. Rank of attention: so many singular values of the matrix of\n"
+         "probabilities hold 90 % of the sum of their squares (up to 128 tokens from the start of four windows, mean over heads). Low: tokens look at\n"
+         "the same places.");
     puts("\nLosses are cross entropies of the next token. Depth d means: logits read after the first d layers. A branch is the attention or\n"
          "the ffn of a layer. Rules are tested from cautious to bold (Learn-then-Test, arXiv 2110.01052, as CALM does, arXiv 2207.07061):\n"
          "a threshold is accepted only while the hypothesis that it costs too much can be rejected, at a level shared by all rules, by a\n"
@@ -150,14 +155,14 @@ static void progress(const char *what, int done, int all)
 /* ==== >>tables ========================================================================================================= */
 
 enum { MODEL, WHAT, DETAIL, N_TEXTS, LAYER = N_TEXTS, DEPTH, LOSS, BITS, CHANGE, ENTROPY, AGREE, KEPT1, KEPT2, KEPT4, KEPT8,
-       ATTN_COS, ATTN_NORM, ATTN_LOSS, ATTN_US, FFN_COS, FFN_NORM, FFN_LOSS, FFN_US, BOTH_LOSS,
+       ATTN_COS, ATTN_NORM, RANK, ATTN_LOSS, ATTN_US, FFN_COS, FFN_NORM, FFN_LOSS, FFN_US, BOTH_LOSS,
        US, RATIO, BRANCHES, SPEED, FOUND, CALIBRATED, CHECKED, THRESHOLD, LAYERS, HEADS, PVALUE, LENGTH, EXPECTED, MEASURED, N_COLUMNS };
 static const column columns[N_COLUMNS] = {
     { "model", "model", 0 }, { "what", "", 0 }, { "detail", "", 0 }, { "layer", "layer", 0 }, { "depth", "depth", 0 },
     { "loss_nats_per_token", "loss/token", 4 }, { "bits_per_byte", "bits/byte", 4 }, { "loss_change_percent", "loss %", 2 },
     { "entropy_nats", "entropy", 3 }, { "agreement", "agrees", 3 },
     { "accepted_of_1", "of 1", 2 }, { "accepted_of_2", "of 2", 2 }, { "accepted_of_4", "of 4", 2 }, { "accepted_of_8", "of 8", 2 },
-    { "attn_cosine", "attn: cosine", 4 }, { "attn_norm_ratio", "norm", 3 }, { "attn_left_out_loss_percent", "loss %", 2 }, { "attn_us", "us", 2 },
+    { "attn_cosine", "attn: cosine", 4 }, { "attn_norm_ratio", "norm", 3 }, { "attn_rank", "rank", 1 }, { "attn_left_out_loss_percent", "loss %", 2 }, { "attn_us", "us", 2 },
     { "ffn_cosine", "ffn: cosine", 4 }, { "ffn_norm_ratio", "norm", 3 }, { "ffn_left_out_loss_percent", "loss %", 2 }, { "ffn_us", "us", 2 },
     { "layer_left_out_loss_percent", "both: loss %", 2 },
     { "microseconds", "us", 2 }, { "ratio_to_one_row", "of one row", 2 }, { "branches", "branches", 0 }, { "speed_ratio", "speed", 3 },
@@ -168,7 +173,7 @@ static const column columns[N_COLUMNS] = {
 enum { T_LAYERS, T_DEPTHS, T_COST, T_GREEDY, T_PLANS, T_CURVES, T_RULES, T_ENGINE, T_DRAFTS, T_TIMED, N_TABLES };
 static const table tables[N_TABLES] = {
     { "layers", "Layers. cosine and norm: hidden vector after the branch against before; loss % when it alone is left out (calibration); us for one row",
-      { LAYER, ATTN_COS, ATTN_NORM, ATTN_LOSS, ATTN_US, FFN_COS, FFN_NORM, FFN_LOSS, FFN_US, BOTH_LOSS, -1 } },
+      { LAYER, ATTN_COS, ATTN_NORM, RANK, ATTN_LOSS, ATTN_US, FFN_COS, FFN_NORM, FFN_LOSS, FFN_US, BOTH_LOSS, -1 } },
     { "depths", "Depths. Logits after so many layers (all windows); mean length of the accepted prefix of drafts of 1, 2, 4 and 8 tokens",
       { DEPTH, LOSS, BITS, CHANGE, ENTROPY, AGREE, KEPT1, KEPT2, KEPT4, KEPT8, -1 } },
     { "cost", "Time on this machine, one thread, median", { WHAT, US, RATIO, -1 } },
@@ -176,16 +181,15 @@ static const table tables[N_TABLES] = {
     { "plans", "Plans of equal speed", { WHAT, DETAIL, BRANCHES, SPEED, CALIBRATED, CHECKED, -1 } },
     { "plan_curves", NULL, { -1 } },
     { "rules", "Exit rules. p: probability of such calibration losses if the threshold cost too much", { WHAT, THRESHOLD, LAYERS, HEADS, SPEED, CALIBRATED, PVALUE, CHECKED, DETAIL, -1 } },
-    { "engine", "Proposed plan and rule in the engine, token by token, against full depth in the same rounds", { WHAT, EXPECTED, MEASURED, -1 } },
+    { "engine", "Proposed plan and rule in the engine, token by token, against full depth in the same rounds (processor time)", { WHAT, EXPECTED, MEASURED, -1 } },
     { "drafts", "Drafts. Best length of each depth by the cost model: a round drafts, then verifies in one batch", { DEPTH, LENGTH, KEPT1, EXPECTED, -1 } },
-    { "timed_drafts", "The best of them in the engine, against plain decoding in the same rounds; it stops a draft early when it learned to", { DEPTH, DETAIL, LENGTH, EXPECTED, MEASURED, -1 } }
+    { "timed_drafts", "The best of them in the engine, against plain decoding in the same rounds (processor time); it stops a draft early when it learned to", { DEPTH, DETAIL, LENGTH, EXPECTED, MEASURED, -1 } }
 };
 static report results = { columns, tables, N_COLUMNS, N_TEXTS, N_TABLES, MODEL, NULL, 0, 0 };
 
 /* ==== >>text =========================================================================================================== */
 
-typedef struct branch { double cosine, norm, alone, us; long rows; } branch; /* alone: loss % when left out; us of one row */
-typedef struct plan_mask { uint8_t run[LTX_MAX_LAYERS]; } plan_mask; /* branches of each layer that run */
+typedef struct branch { double alone, us, cost; } branch; /* alone: loss % when left out; us of one row as measured, and as predictions take it */
 typedef struct tried { plan_mask mask; double calibrated, checked; } tried; /* a plan and its changes of loss */
 
 typedef struct profile {
@@ -198,14 +202,17 @@ typedef struct profile {
     ltx_session_mems mems;
     ltx_step    steps[2 * LTX_MAX_LAYERS]; /* of the plan in use */
     sight      *sights;                    /* [windows * window][layers] */
-    float      *before;                    /* [window][dim] of a tap     */
     plan_mask   full;
     branch      branches[LTX_MAX_LAYERS][2]; /* attention, ffn */
+    turn        turns[LTX_MAX_LAYERS][2];
+    int         rank_rows, rank_windows;
     double      last_tap, *taps;             /* for timing     */
     int         repeat;
-    double      token_us, head_us, rest_us, batch[4]; /* batches of 1, 2, 4, 8 rows against one */
+    double      head_us, rest_us, batch[4]; /* rest: before the first layer; batches of 1, 2, 4, 8 rows against one */
     double     *full_loss;                   /* [windows] */
+    int         searched, to_search;         /* plans of the greedy search */
     struct { plan_mask mask; double speed, measured, calibrated, checked; } plan;
+    struct { int layers, n, same, beaten[2]; double least[2], speed; } rivals; /* plans without so many layers in a row or evenly spaced; by calibration, check */
     struct { int rule, first, every; float threshold; double speed, measured, calibrated, checked, p; } exit;
     struct { int exit, last, length; double expected, measured; } draft;
 } profile;
@@ -328,27 +335,12 @@ static void set_plan(profile *p, int count, int fill)
     plan.fill = fill;
     check(ltx_set_plan(p->s, &plan), "plan");
 }
-static int count_branches(const profile *p, const plan_mask *x)
-{
-    int l, n = 0;
-    for (l = 0; l < p->layers; l++) n += (x->run[l] & LTX_ATTN ? 1 : 0) + (x->run[l] & LTX_FFN ? 1 : 0);
-    return n;
-}
-static int mask_steps(const profile *p, const plan_mask *x, ltx_step *steps)
-{
-    int l, n = 0;
-    for (l = 0; l < p->layers; l++) {
-        const ltx_step step = { .layer = (int16_t)l, .run = x->run[l] };
-        if (x->run[l] != 0) steps[n++] = step;
-    }
-    return n;
-}
 /* Loss of a plan in each window of a part, [windows], others 0. */
 static void run_mask(profile *p, const plan_mask *x, int part, int most, double *loss)
 {
     memset(loss, 0, (size_t)p->windows * sizeof *loss);
     set_policy(p, NULL);
-    set_plan(p, mask_steps(p, x, p->steps), 0);
+    set_plan(p, mask_steps(x, p->layers, p->steps), 0);
     run_windows(p, part, most, add_loss, loss);
 }
 static int search_windows(const profile *p)
@@ -368,10 +360,8 @@ static double search_loss(profile *p, const plan_mask *x)
 static void open_profile(profile *p)
 {
     ltx_session_desc desc = { .ctx = p->window, .rows = ROWS, .logits_rows = ROWS, .log = print_log };
-    int count, i;
     p->s = session_open(&p->m.model, &desc, &p->mems);
-    check(ltx_plan_full(&p->m.model, p->steps, LTX_MAX_LAYERS, &count), "plan");
-    for (i = 0; i < count; i++) p->full.run[p->steps[i].layer] = p->steps[i].run;
+    p->full = mask_full(&p->m.model);
     p->full_loss = (double *)alloc((size_t)p->windows * sizeof *p->full_loss);
 }
 
@@ -439,7 +429,7 @@ static void lens_row(profile *p, int depth)
 static void lens(profile *p)
 {
     ltx_policy policy = { .rule = LTX_EXIT_ASK, .gate = lens_gate, .want_logits = 1, .user = p };
-    int count = mask_steps(p, &p->full, p->steps), i, w, done = 0;
+    int count = mask_steps(&p->full, p->layers, p->steps), i, w, done = 0;
     if (count != p->layers) die(EXIT_FAILED, "a layer of %s has no branch", opt.model);
     p->sights = (sight *)alloc((size_t)(p->windows * p->window) * (size_t)p->layers * sizeof *p->sights);
     check(ltx_plan_gates(p->steps, count, 0, 1), "gates");
@@ -453,53 +443,39 @@ static void lens(profile *p)
 
 /* ==== >>branches ======================================================================================================= */
 
-static int32_t similarity_tap(void *user, const ltx_view *v)
-{
-    profile *p = (profile *)user;
-    float *before = p->before + (size_t)v->position * (size_t)v->dim;
-    double xx = 0, yy = 0, xy = 0;
-    int i;
-    if (v->step >= 0) {
-        branch *b = &p->branches[v->layer][p->steps[v->step].run & LTX_ATTN ? 0 : 1];
-        for (i = 0; i < v->dim; i++) {
-            const double x = (double)before[i], y = (double)v->hidden[i];
-            xx += x * x; yy += y * y; xy += x * y;
-        }
-        if (xx > 0 && yy > 0) { b->cosine += xy / sqrt(xx * yy); b->norm += sqrt(yy / xx); b->rows++; }
-    }
-    memcpy(before, v->hidden, (size_t)v->dim * sizeof *before);
-    return LTX_GO;
-}
-static void no_row(profile *p, int token, const float *logits, int32_t depth, void *user) { (void)p; (void)token; (void)logits; (void)depth; (void)user; }
-
 static int split_full(profile *p) /* every branch a step of its own */
 {
-    int32_t count = mask_steps(p, &p->full, p->steps);
+    int32_t count = mask_steps(&p->full, p->layers, p->steps);
     check(ltx_plan_split(p->steps, 2 * LTX_MAX_LAYERS, &count), "plan");
-    set_policy(p, NULL);
-    set_plan(p, count, 0);
     return count;
 }
+/* In a session of its own: the rows whose attention is ranked have to come in one batch. */
 static void similarity(profile *p)
 {
-    const ltx_policy policy = { .tap = similarity_tap, .user = p };
-    int l, k;
-    p->before = (float *)alloc((size_t)p->window * (size_t)p->m.model.dim * sizeof *p->before);
-    split_full(p);
-    set_policy(p, &policy);
-    run_windows(p, ALL, p->windows, no_row, NULL);
-    free(p->before);
-    for (l = 0; l < p->layers; l++) for (k = 0; k < 2; k++) if (p->branches[l][k].rows > 0) {
-        p->branches[l][k].cosine /= (double)p->branches[l][k].rows;
-        p->branches[l][k].norm /= (double)p->branches[l][k].rows;
+    watch w = { &p->m.model, p->steps, NULL, 0, p->turns };
+    ltx_session_desc desc = { .ctx = p->window, .rows = p->window < RANK_ROWS ? p->window : RANK_ROWS, .plan = { p->steps, split_full(p), 0 },
+                              .policy = { .tap = watch_tap, .user = &w }, .log = print_log };
+    ltx_session_mems mems;
+    ltx_session *s = session_open(&p->m.model, &desc, &mems);
+    int i;
+    p->rank_rows = desc.rows;
+    w.before = (float *)alloc((size_t)p->window * (size_t)p->m.model.dim * sizeof *w.before);
+    for (i = 0; i < p->windows; i++) {
+        w.rank_rows = i % ((p->windows + RANK_WINDOWS - 1) / RANK_WINDOWS) == 0 ? p->rank_rows : 0;
+        p->rank_windows += w.rank_rows > 0;
+        check(ltx_rewind(s, 0), "rewind");
+        check(ltx_eval(s, p->tokens + i * p->window, p->window, NULL), "text");
+        progress("what each branch does to the hidden vectors", i + 1, p->windows);
     }
+    watch_means(&w);
+    free(w.before);
+    session_close(&mems);
 }
 /* Loss without each branch, and without each layer, on the calibration windows. */
 static double leave_out(profile *p, int layer, int run)
 {
     double *loss = (double *)alloc((size_t)p->windows * sizeof *loss), change;
-    plan_mask x = p->full;
-    x.run[layer] = (uint8_t)(x.run[layer] & ~run);
+    const plan_mask x = mask_without(p->full, layer, run);
     run_mask(p, &x, CALIBRATE, p->windows, loss);
     change = part_change(p, loss, CALIBRATE);
     free(loss);
@@ -515,10 +491,11 @@ static void branches(profile *p)
         r->v[BOTH_LOSS] = leave_out(p, l, LTX_ATTN | LTX_FFN);
         for (k = 0; k < 2; k++) {
             branch *b = &p->branches[l][k];
-            if (!(p->full.run[l] & (k == 0 ? LTX_ATTN : LTX_FFN))) continue;
-            b->alone = leave_out(p, l, k == 0 ? LTX_ATTN : LTX_FFN);
-            r->v[k == 0 ? ATTN_COS : FFN_COS] = b->cosine;
-            r->v[k == 0 ? ATTN_NORM : FFN_NORM] = b->norm;
+            if (!(p->full.run[l] & branch_bit(k))) continue;
+            b->alone = leave_out(p, l, branch_bit(k));
+            r->v[k == 0 ? ATTN_COS : FFN_COS] = p->turns[l][k].cosine;
+            r->v[k == 0 ? ATTN_NORM : FFN_NORM] = p->turns[l][k].norm;
+            if (k == 0) r->v[RANK] = p->turns[l][k].rank;
             r->v[k == 0 ? ATTN_LOSS : FFN_LOSS] = b->alone;
             r->v[k == 0 ? ATTN_US : FFN_US] = b->us;
         }
@@ -532,17 +509,37 @@ static void branches(profile *p)
 enum { REPEATS = 5, BATCH_REPEATS = 101 };
 
 static int timed_positions(const profile *p) { return p->window < 128 ? p->window : 128; }
-static double *tap_time(const profile *p, int layer, int k) /* [REPEATS * positions] of a branch */
+static double *tap_time(const profile *p, int layer, int k) /* [REPEATS * positions] of a branch; of what is before all layers: 0, -1 */
 {
-    return p->taps + (size_t)(2 * layer + k) * REPEATS * (size_t)timed_positions(p);
+    return p->taps + (size_t)(2 * layer + k + 1) * REPEATS * (size_t)timed_positions(p);
 }
 static int32_t clock_tap(void *user, const ltx_view *v)
 {
     profile *p = (profile *)user;
     const double now = seconds_now();
-    if (v->step >= 0) tap_time(p, v->layer, p->steps[v->step].run & LTX_ATTN ? 0 : 1)[p->repeat * timed_positions(p) + v->position] = now - p->last_tap;
+    double *times = v->step < 0 ? tap_time(p, 0, -1) : tap_time(p, v->layer, p->steps[v->step].run & LTX_ATTN ? 0 : 1);
+    times[p->repeat * timed_positions(p) + v->position] = now - p->last_tap;
     p->last_tap = seconds_now();
     return LTX_GO;
+}
+/* Branches of one kind with as many bytes of weights take the same time, but for noise: predictions take the median of theirs. */
+static double weight_bytes(const ltx_layer *y, int k)
+{
+    const ltx_mat *const mats[2][4] = { { &y->wq, &y->wk, &y->wv, &y->wo }, { &y->w_gate, &y->w_up, &y->w_down, NULL } };
+    double bytes = 0;
+    int i;
+    for (i = 0; i < 4 && mats[k][i] != NULL; i++) if (mats[k][i]->data != NULL) bytes += (double)ltx_mat_bytes(mats[k][i]->type, mats[k][i]->rows, mats[k][i]->cols);
+    return bytes;
+}
+static void predict_costs(profile *p)
+{
+    const ltx_layer *y = p->m.model.layers;
+    double same[LTX_MAX_LAYERS];
+    int l, i, k, n;
+    for (l = 0; l < p->layers; l++) for (k = 0; k < 2; k++) {
+        for (i = n = 0; i < p->layers; i++) if (weight_bytes(&y[i], k) == weight_bytes(&y[l], k)) same[n++] = p->branches[i][k].us;
+        p->branches[l][k].cost = median(same, n);
+    }
 }
 static void time_branches(profile *p)
 {
@@ -551,21 +548,25 @@ static void time_branches(profile *p)
     double *head = (double *)alloc(REPEATS * (size_t)n * sizeof *head);
     const float *logits;
     int i, l, k;
-    p->taps = (double *)alloc(2 * (size_t)p->layers * REPEATS * (size_t)n * sizeof *p->taps);
-    split_full(p);
+    p->taps = (double *)alloc((2 * (size_t)p->layers + 1) * REPEATS * (size_t)n * sizeof *p->taps);
+    set_policy(p, NULL);
+    set_plan(p, split_full(p), 0);
     set_policy(p, &policy);
     for (p->repeat = 0; p->repeat < REPEATS; p->repeat++) {
         check(ltx_rewind(p->s, 0), "rewind");
         for (i = 0; i < n; i++) {
+            p->last_tap = seconds_now();
             check(ltx_eval(p->s, p->tokens + i, 1, &logits), "time");
             head[p->repeat * n + i] = seconds_now() - p->last_tap;
         }
     }
     p->head_us = 1e6 * median(head, REPEATS * n);
+    p->rest_us = 1e6 * median(tap_time(p, 0, -1), REPEATS * n);
     for (l = 0; l < p->layers; l++) for (k = 0; k < 2; k++)
-        if (p->full.run[l] & (k == 0 ? LTX_ATTN : LTX_FFN)) p->branches[l][k].us = 1e6 * median(tap_time(p, l, k), REPEATS * n);
+        if (p->full.run[l] & branch_bit(k)) p->branches[l][k].us = 1e6 * median(tap_time(p, l, k), REPEATS * n);
     free(p->taps);
     free(head);
+    predict_costs(p);
 }
 /* Seconds of a call with so many rows, all with logits, from `position` on; the sequence is as before afterwards. */
 static double time_call(profile *p, int position, int rows)
@@ -595,7 +596,7 @@ static void time_batches(profile *p)
     const int at = p->window / 2 < 64 ? p->window / 2 : 64;
     int i, k;
     set_policy(p, NULL);
-    set_plan(p, mask_steps(p, &p->full, p->steps), 0);
+    set_plan(p, mask_steps(&p->full, p->layers, p->steps), 0);
     check(ltx_rewind(p->s, 0), "rewind");
     check(ltx_eval(p->s, p->tokens, at, NULL), "time");
     for (i = -2; i < BATCH_REPEATS; i++) for (k = 0; k < 4; k++) { /* in turn: what disturbs one disturbs all */
@@ -603,7 +604,6 @@ static void time_batches(profile *p)
         if (i >= 0) t[k][i] = seconds;
     }
     for (k = 0; k < 4; k++) us[k] = 1e6 * median(t[k], BATCH_REPEATS);
-    p->token_us = us[0];
     for (k = 0; k < 4; k++) {
         p->batch[k] = us[k] / us[0];
         cost_row(p, names[k], us[k], p->batch[k]);
@@ -616,15 +616,13 @@ static void cost(profile *p)
     time_branches(p);
     time_batches(p);
     for (l = 0; l < p->layers; l++) { attn += p->branches[l][0].us; ffn += p->branches[l][1].us; }
-    p->rest_us = p->token_us - p->head_us - attn - ffn;
-    if (p->rest_us < 0) p->rest_us = 0;
     cost_row(p, "attention of all layers", attn, NAN);
     cost_row(p, "ffn of all layers", ffn, NAN);
     cost_row(p, "head", p->head_us, NAN);
     cost_row(p, "embedding and the rest", p->rest_us, NAN);
     progress("times of branches, head and batches", 1, 1);
 }
-static double layer_us(const profile *p, int l, int run) { return (run & LTX_ATTN ? p->branches[l][0].us : 0) + (run & LTX_FFN ? p->branches[l][1].us : 0); }
+static double layer_us(const profile *p, int l, int run) { return (run & LTX_ATTN ? p->branches[l][0].cost : 0) + (run & LTX_FFN ? p->branches[l][1].cost : 0); }
 static double mask_us(const profile *p, const plan_mask *x)
 {
     double us = p->head_us + p->rest_us;
@@ -678,7 +676,7 @@ static record *plan_row(const profile *p, int t, const char *what, const tried *
 {
     record *r = add(p, t);
     snprintf(r->text[WHAT], REPORT_TEXT, "%s", what);
-    r->v[BRANCHES] = count_branches(p, &x->mask);
+    r->v[BRANCHES] = mask_branches(&x->mask, p->layers);
     r->v[SPEED] = mask_speed(p, &x->mask);
     r->v[CALIBRATED] = x->calibrated;
     r->v[CHECKED] = x->checked;
@@ -688,47 +686,57 @@ static record *plan_row(const profile *p, int t, const char *what, const tried *
 /* A family of plans, from slow to fast. */
 typedef struct family { const char *name; tried *plans; int n; } family;
 
+static double greedy_cost(void *user, const plan_mask *x)
+{
+    profile *p = (profile *)user;
+    progress("greedy search", ++p->searched, p->to_search);
+    return search_loss(p, x);
+}
 static void greedy(profile *p, family *f)
 {
-    const int all = count_branches(p, &p->full), most = opt.most > 0 && opt.most < all ? opt.most : all / 2;
+    const int all = mask_branches(&p->full, p->layers), most = opt.most > 0 && opt.most < all ? opt.most : all / 2;
     const double full = search_loss(p, &p->full);
     plan_mask x = p->full, y;
-    char what[REPORT_TEXT];
     record *r;
-    int done = 0, l, k, n, best_layer, best_run, runs = most * all - most * (most - 1) / 2;
+    int n, l;
+    p->to_search = most * all - most * (most - 1) / 2;
     f->plans = (tried *)alloc((size_t)most * sizeof *f->plans);
-    for (n = 0; n < most; n++) {
-        double best = HUGE_VAL;
-        for (l = 0, best_layer = best_run = 0; l < p->layers; l++) for (k = LTX_ATTN; k <= LTX_FFN; k++) {
-            double loss;
-            if (!(x.run[l] & k)) continue;
-            y = x;
-            y.run[l] = (uint8_t)(y.run[l] & ~k);
-            loss = search_loss(p, &y);
-            if (loss < best) { best = loss; best_layer = l; best_run = k; }
-            progress("greedy search", ++done, runs);
-        }
-        x.run[best_layer] = (uint8_t)(x.run[best_layer] & ~best_run);
-        f->plans[f->n++] = try_plan(p, &x);
-        snprintf(what, sizeof what, "- %s %d", best_run == LTX_ATTN ? "attn" : "ffn", best_layer);
-        r = plan_row(p, T_GREEDY, what, &f->plans[n]);
-        r->v[FOUND] = percent(best, full);
+    for (n = 0; n < most; n++, x = y) {
+        double least;
+        y = mask_cheapest(&x, p->layers, 0, greedy_cost, p, &least);
+        f->plans[f->n++] = try_plan(p, &y);
+        r = plan_row(p, T_GREEDY, "", &f->plans[n]);
+        for (l = 0; x.run[l] == y.run[l]; l++) continue;
+        snprintf(r->text[WHAT], REPORT_TEXT, "- %s %d", (x.run[l] ^ y.run[l]) == LTX_ATTN ? "attn" : "ffn", l);
+        r->v[FOUND] = percent(least, full);
     }
+}
+static plan_mask without_row(const profile *p, int first, int n) /* of layers */
+{
+    plan_mask x = p->full;
+    int l;
+    for (l = first; l < first + n; l++) x.run[l] = 0;
+    return x;
+}
+static plan_mask without_spread(const profile *p, int first, int last, int n) /* n layers, evenly from the first to the last */
+{
+    plan_mask x = p->full;
+    int i;
+    for (i = 0; i < n; i++) x.run[first + (2 * i * (last - first) + n - 1) / (2 * (n - 1))] = 0;
+    return x;
 }
 /* `n` layers in a row, the first and the last layer of the model stay: the place where that costs least. */
 static void contiguous(profile *p, family *f)
 {
     const int most = p->layers / 2;
-    int n, first, l;
+    int n, first;
     f->plans = (tried *)alloc((size_t)most * sizeof *f->plans);
     for (n = 1; n <= most && n <= p->layers - 2; n++) {
         plan_mask kept = p->full;
         double best = HUGE_VAL;
         for (first = 1; first + n < p->layers; first++) {
-            plan_mask x = p->full;
-            double loss;
-            for (l = first; l < first + n; l++) x.run[l] = 0;
-            loss = search_loss(p, &x);
+            const plan_mask x = without_row(p, first, n);
+            const double loss = search_loss(p, &x);
             if (loss < best) { best = loss; kept = x; }
         }
         f->plans[f->n++] = try_plan(p, &kept);
@@ -746,39 +754,180 @@ static void even(profile *p, family *f)
         f->plans[f->n++] = try_plan(p, &x);
     }
 }
-static void propose_plan(profile *p, const family *f)
+
+/* The proposal stands beside every plan of its speed without `n` layers in a row, and every one without n layers spread evenly from any layer to
+   any other, no two of them neighbours. */
+enum { ROW, SPREAD, KINDS };
+static const char *const kinds[KINDS] = { "contiguous layers", "evenly spaced layers" };
+#define EQUAL_SPEED 1.03 /* two speeds with a smaller ratio are one: predictions vary by more from run to run */
+
+static double whole_speed(const profile *p, int n) /* without n average layers */
 {
-    char options_text[1100];
-    record *r;
+    const double full = mask_us(p, &p->full);
+    return full / (full - n * (full - p->head_us - p->rest_us) / p->layers);
+}
+static int whole_layers(const profile *p, double speed) /* so many fewer reach it */
+{
+    int n = 1;
+    while (n < p->layers - 2 && whole_speed(p, n) * EQUAL_SPEED < speed) n++;
+    return n;
+}
+static void all_rivals(profile *p, int n, family *f)
+{
+    const int all = p->layers * (p->layers + 3) / 2;
+    int first, last, done = 0, to_do = p->layers - n + 1;
+    for (first = 0; first < p->layers && n > 1; first++) for (last = first + 2 * (n - 1); last < p->layers; last++) to_do++;
+    f[ROW].plans = (tried *)alloc((size_t)all * sizeof *f->plans);
+    f[SPREAD].plans = (tried *)alloc((size_t)all * sizeof *f->plans);
+    for (first = 0; first + n <= p->layers; first++) {
+        const plan_mask x = without_row(p, first, n);
+        f[ROW].plans[f[ROW].n++] = try_plan(p, &x);
+        progress("plans of equal speed", ++done, to_do);
+    }
+    for (first = 0; first < p->layers && n > 1; first++) for (last = first + 2 * (n - 1); last < p->layers; last++) {
+        const plan_mask x = without_spread(p, first, last, n);
+        f[SPREAD].plans[f[SPREAD].n++] = try_plan(p, &x);
+        progress("plans of equal speed", ++done, to_do);
+    }
+}
+static int fast_enough(const profile *p, const plan_mask *x, double speed) { return mask_speed(p, x) >= speed * (1 - 1e-9); }
+static void try_exchange(profile *p, const plan_mask *y, plan_mask *best, double *loss)
+{
+    const double l = search_loss(p, y);
+    if (l < *loss) { *loss = l; *best = *y; }
+}
+/* A plan with one branch back: is it better than *best as it is, or without another one (out = 1)? Or without two, where one is not enough (out = 2)? */
+static void exchange(profile *p, const plan_mask *back, int out, double speed, plan_mask *best, double *loss)
+{
+    int a, b;
+    if (out == 1 && fast_enough(p, back, speed)) try_exchange(p, back, best, loss);
+    for (a = 0; a < 2 * p->layers; a++) {
+        const plan_mask y = mask_without(*back, a / 2, branch_bit(a % 2));
+        const int enough = fast_enough(p, &y, speed);
+        if (!(back->run[a / 2] & branch_bit(a % 2))) continue;
+        if (out == 1 && enough) try_exchange(p, &y, best, loss);
+        for (b = a + 1; b < 2 * p->layers && out == 2 && !enough; b++) {
+            const plan_mask other = mask_without(*back, b / 2, branch_bit(b % 2)), z = mask_without(y, b / 2, branch_bit(b % 2));
+            if (y.run[b / 2] & branch_bit(b % 2) && fast_enough(p, &z, speed) && !fast_enough(p, &other, speed)) try_exchange(p, &z, best, loss);
+        }
+    }
+}
+/* Exchanges as long as they lessen the loss on the text of the search; the result if that is so on all that calibrates. */
+static tried refine(profile *p, const tried *start, int out, double speed)
+{
+    enum { PASSES = 4 };
+    plan_mask x = start->mask, back;
+    double loss = search_loss(p, &x), before = HUGE_VAL;
+    int pass, i;
+    tried y;
+    for (pass = 0; pass < PASSES && loss < before; pass++)
+        for (i = 0, before = loss; i < 2 * p->layers; i++) {
+            back = x;
+            back.run[i / 2] = (uint8_t)(back.run[i / 2] | (p->full.run[i / 2] & branch_bit(i % 2)));
+            if (memcmp(&back, &x, sizeof x) != 0) exchange(p, &back, out, speed, &x, &loss);
+            progress(out == 1 ? "exchange of branches" : "exchange of one branch for two", pass * 2 * p->layers + i + 1, PASSES * 2 * p->layers);
+        }
+    progress("exchange of branches", 1, 1);
+    y = try_plan(p, &x);
+    return y.calibrated < start->calibrated ? y : *start;
+}
+static const tried *best_of(const profile *p, const family *f, double speed)
+{
+    const tried *best = NULL;
     int i;
-    for (i = 0; i < f->n && mask_speed(p, &f->plans[i].mask) < opt.speed; i++) continue;
-    if (i == f->n) i = f->n - 1; /* the fastest there is */
-    if (i < 0) return;
-    r = plan_row(p, T_PLANS, f->name, &f->plans[i]);
-    name_plan(p, &f->plans[i].mask, options_text, sizeof options_text);
-    snprintf(r->text[DETAIL], REPORT_TEXT, "%.*s", REPORT_TEXT - 1, options_text);
-    if (strlen(options_text) >= REPORT_TEXT) memcpy(r->text[DETAIL] + REPORT_TEXT - 4, "...", 4);
-    /* fast enough beats too slow, then the smaller loss on what calibrates */
-    if (p->plan.speed > 0 && (p->plan.speed >= opt.speed) == (r->v[SPEED] >= opt.speed) ? r->v[CALIBRATED] >= p->plan.calibrated : p->plan.speed >= opt.speed) return;
-    p->plan.mask = f->plans[i].mask;
-    p->plan.speed = r->v[SPEED];
-    p->plan.calibrated = r->v[CALIBRATED];
-    p->plan.checked = r->v[CHECKED];
+    for (i = 0; i < f->n; i++) if (fast_enough(p, &f->plans[i].mask, speed) && (best == NULL || f->plans[i].calibrated < best->calibrated)) best = &f->plans[i];
+    return best;
+}
+static void detail_row(const profile *p, const char *what, const tried *x)
+{
+    record *r = plan_row(p, T_PLANS, what, x);
+    char text[1100];
+    int l = 0;
+    name_plan(p, &x->mask, text, sizeof text);
+    snprintf(r->text[DETAIL], REPORT_TEXT, "%.*s", REPORT_TEXT - 1, text);
+    if (strlen(text) >= REPORT_TEXT) memcpy(r->text[DETAIL] + REPORT_TEXT - 4, "...", 4);
+    while (l < p->layers && x->mask.run[l] == p->full.run[l]) l++;
+    if (l < p->layers) r->v[LAYER] = l;
+}
+static int by_calibrated(const void *a, const void *b)
+{
+    const double x = ((const tried *)a)->calibrated, y = ((const tried *)b)->calibrated;
+    return (x > y) - (x < y);
+}
+static void compare_rivals(profile *p, family *f, const tried *proposal)
+{
+    int i, k;
+    p->rivals.least[0] = p->rivals.least[1] = HUGE_VAL;
+    for (k = 0; k < KINDS; k++) {
+        qsort(f[k].plans, (size_t)f[k].n, sizeof *f[k].plans, by_calibrated);
+        for (i = 0; i < f[k].n; i++) {
+            const tried *x = &f[k].plans[i];
+            detail_row(p, kinds[k], x);
+            if (memcmp(&x->mask, &proposal->mask, sizeof x->mask) == 0) { p->rivals.same = 1; continue; }
+            p->rivals.n++;
+            p->rivals.beaten[0] += proposal->calibrated < x->calibrated;
+            p->rivals.beaten[1] += proposal->checked < x->checked;
+            p->rivals.least[0] = fmin(p->rivals.least[0], x->calibrated);
+            p->rivals.least[1] = fmin(p->rivals.least[1], x->checked);
+        }
+    }
+}
+static void propose_plan(profile *p, const family *greedy_plans, const tried *full)
+{
+    const double fastest = mask_speed(p, &greedy_plans->plans[greedy_plans->n - 1].mask);
+    const double wanted = fastest * EQUAL_SPEED < opt.speed ? fastest : opt.speed; /* the fastest there is, if need be */
+    const int n = whole_layers(p, wanted);
+    const double whole = whole_speed(p, n), speed = fmin(fastest, whole < wanted * EQUAL_SPEED && wanted <= whole * EQUAL_SPEED ? whole : wanted);
+    family f[1 + KINDS] = { { "greedy branches", NULL, 0 }, { kinds[ROW], NULL, 0 }, { kinds[SPREAD], NULL, 0 } };
+    tried proposal = greedy_plans->plans[greedy_plans->n - 1];
+    const tried *starts[1 + KINDS];
+    double least = HUGE_VAL;
+    int k;
+    f[0] = *greedy_plans;
+    all_rivals(p, n, f + 1);
+    for (k = 0; k <= KINDS; k++) {
+        starts[k] = best_of(p, &f[k], speed);
+        if (starts[k] != NULL && starts[k]->calibrated < least) { least = starts[k]->calibrated; proposal = *starts[k]; }
+    }
+    for (k = 0; k <= KINDS; k++) if (starts[k] != NULL && starts[k]->calibrated <= 2 * fabs(least)) { /* the others are hopeless */
+        const tried y = refine(p, starts[k], 1, speed);
+        if (y.calibrated < proposal.calibrated) proposal = y;
+    }
+    proposal = refine(p, &proposal, 2, speed);
+    p->plan.mask = proposal.mask;
+    p->plan.speed = mask_speed(p, &proposal.mask);
+    p->plan.calibrated = proposal.calibrated;
+    p->plan.checked = proposal.checked;
+    p->rivals.layers = n;
+    p->rivals.speed = whole;
+    detail_row(p, "full depth", full);
+    detail_row(p, "proposed", &proposal);
+    if (starts[0] != NULL) detail_row(p, "greedy branches", starts[0]);
+    compare_rivals(p, f + 1, &proposal);
+    for (k = 1; k <= KINDS; k++) free(f[k].plans);
+}
+static void compare_text(const profile *p, char *out, size_t size) /* in a sentence */
+{
+    const int n = p->rivals.n, *beaten = p->rivals.beaten;
+    char which[64], result[96];
+    if (p->rivals.layers > 1) snprintf(which, sizeof which, "%d layers in a row or evenly spaced", p->rivals.layers);
+    else snprintf(which, sizeof which, "one layer");
+    if (beaten[0] == n && beaten[1] == n) snprintf(result, sizeof result, "it loses less than every one of them");
+    else snprintf(result, sizeof result, "it loses less than %d (calibration) and %d (check) of them", beaten[0], beaten[1]);
+    snprintf(out, size, "The %d %splans of %.2f times the speed that leave out %s lose at least %+.2f %% (calibration) and %+.2f %% (check): %s%s.",
+             n, p->rivals.same ? "other " : "", p->rivals.speed, which, p->rivals.least[0], p->rivals.least[1], p->rivals.same ? "it is such a plan, and " : "", result);
 }
 static void plans(profile *p)
 {
-    family f[] = { { "greedy branches", NULL, 0 }, { "contiguous layers", NULL, 0 }, { "evenly spaced layers", NULL, 0 } };
+    family f[] = { { "greedy branches", NULL, 0 }, { kinds[ROW], NULL, 0 }, { kinds[SPREAD], NULL, 0 } };
     const tried full = try_plan(p, &p->full);
     int i, k;
     greedy(p, &f[0]);
     contiguous(p, &f[1]);
     even(p, &f[2]);
     for (k = 0; k < COUNT(f); k++) for (i = -1; i < f[k].n; i++) plan_row(p, T_CURVES, f[k].name, i < 0 ? &full : &f[k].plans[i]);
-    plan_row(p, T_PLANS, "full depth", &full);
-    for (k = 0; k < COUNT(f); k++) {
-        propose_plan(p, &f[k]);
-        free(f[k].plans);
-    }
+    propose_plan(p, &f[0], &full);
+    for (k = 0; k < COUNT(f); k++) free(f[k].plans);
 }
 
 /* ==== >>rules ==========================================================================================================
@@ -817,7 +966,7 @@ static double fill_us(const profile *p, int l)
     const double kv = (double)(y->wk.rows + y->wv.rows) * y->wk.cols, all = kv + ((double)y->wq.rows + y->wo.cols) * y->wq.cols;
     const double more = (p->batch[3] - 1) / 7; /* of a pass, for a row more in a batch */
     if (opt.fill == LTX_FILL_DEFER) return layer_us(p, l, LTX_ATTN | LTX_FFN) * (more < 0 ? 0 : more);
-    return all > 0 ? p->branches[l][0].us * kv / all : 0;
+    return all > 0 ? p->branches[l][0].cost * kv / all : 0;
 }
 static void add_exit(profile *p, int token, const float *logits, int32_t depth, void *user)
 {
@@ -833,7 +982,7 @@ static void add_exit(profile *p, int token, const float *logits, int32_t depth, 
 static void set_exit(profile *p, int rule, float threshold, int first, int every)
 {
     const ltx_policy policy = { .rule = rule, .threshold = threshold, .screen = 1 }; /* screen: of prob, where there is a shortlist, as in generate */
-    const int count = mask_steps(p, &p->full, p->steps);
+    const int count = mask_steps(&p->full, p->layers, p->steps);
     check(ltx_plan_gates(p->steps, count, first, every), "gates");
     set_plan(p, count, opt.fill);
     set_policy(p, &policy);
@@ -936,6 +1085,7 @@ static void exits(profile *p)
 /* Costs are summed from parts; this is the whole, as a program that generates would run it. */
 enum { ENGINE_ROUNDS = 9, FULL = 0, PLAN, EXIT, WAYS };
 
+static double processor_now(void) { return (double)clock() / CLOCKS_PER_SEC; } /* seconds; what else the machine does meanwhile is not in it */
 static double time_tokens(profile *p, int way, int window)
 {
     const int n = timed_positions(p);
@@ -945,10 +1095,10 @@ static double time_tokens(profile *p, int way, int window)
     check(ltx_rewind(p->s, 0), "rewind");
     set_policy(p, NULL);
     if (way == EXIT) set_exit(p, p->exit.rule, p->exit.threshold, p->exit.first, p->exit.every);
-    else set_plan(p, mask_steps(p, way == FULL ? &p->full : &p->plan.mask, p->steps), 0);
-    begin = seconds_now();
+    else set_plan(p, mask_steps(way == FULL ? &p->full : &p->plan.mask, p->layers, p->steps), 0);
+    begin = processor_now();
     for (i = 0; i < n; i++) check(ltx_eval(p->s, p->tokens + window * p->window + i, 1, &logits), "time");
-    begin = seconds_now() - begin;
+    begin = processor_now() - begin;
     check(ltx_rewind(p->s, 0), "rewind");
     return begin;
 }
@@ -1022,10 +1172,10 @@ static double time_draft(ltx_session *s, const candidate *c, const int32_t *prom
     int differs;
     check(ltx_eval(s, prompt, n_prompt, &logits), "prompt");
     check(ltx_sample(s, &sampler, logits, &token), "sample");
-    begin = seconds_now();
+    begin = processor_now();
     check(write_on(s, token, written, tokens, c->exit > 0, &differs), "decode");
     if (differs >= 0) die(EXIT_FAILED, "draft after layer %d: the text differs from full depth's at token %d", c->exit, differs);
-    return seconds_now() - begin;
+    return processor_now() - begin;
 }
 /* Ratios of all candidates to plain decoding, round by round; `at` is the first text of the first round. */
 static void time_drafts(profile *p, candidate *list, int n, int at)
@@ -1290,8 +1440,6 @@ enum { MOST_POINTS = 2 * LTX_MAX_LAYERS + 1 };
 
 static void page_lens(const profile *p, FILE *f)
 {
-    static const char *const names[] = { "agrees with the last layer" };
-    static const int series[] = { 3 };
     double x[MOST_POINTS], y[MOST_POINTS];
     char title[96];
     int n = points(T_DEPTHS, NULL, DEPTH, AGREE, x, y, MOST_POINTS), i;
@@ -1299,53 +1447,86 @@ static void page_lens(const profile *p, FILE *f)
     fputs("<section class=\"card\"><h2>Agreement by depth</h2>\n<p class=\"note\">Share of tokens whose best next token, read after so many layers, is the last layer's.</p>", f);
     c = chart_begin(f, "agreement with the last layer by depth", 200, .4, p->layers + .6, 0, 1, 0);
     chart_axes(&c, "depth", "share of tokens", 1);
-    chart_line(&c, x, y, n, series[0], "");
+    chart_line(&c, x, y, n, 3, "");
     for (i = 0; i < n; i++) {
         snprintf(title, sizeof title, "depth %g: %.3f", x[i], y[i]);
-        chart_dot(&c, x[i], y[i], series[0], "dot", 3, title);
+        chart_dot(&c, x[i], y[i], 3, "dot", 3, title);
     }
     chart_end(&c);
-    html_keys(f, names, series, 1);
     fputs("</section></div>\n", f);
 }
-/* Two bars per layer; columns of attention and ffn. */
-static void page_pairs(const profile *p, FILE *f, const char *title, const char *note, const char *y_title, int attn, int ffn, int from_one)
+static void page_depths(const profile *p, FILE *f)
 {
-    static const char *const names[] = { "attention", "feed-forward" };
-    static const int series[] = { 1, 2 };
-    double x[2][MOST_POINTS], y[2][MOST_POINTS], low = 0, high = 0;
-    char text[96];
+    static const char *const names[] = { "loss", "entropy" };
+    static const int series[] = { 2, 4 }, column_of[] = { LOSS, ENTROPY };
+    double x[MOST_POINTS], y[2][MOST_POINTS];
+    char title[96];
     chart c;
-    int n[2], k, i;
+    int n = 0, k, i;
+    for (k = 0; k < 2; k++) n = points(T_DEPTHS, NULL, DEPTH, column_of[k], x, y[k], MOST_POINTS);
+    fputs("<section class=\"card\"><h2>Loss and entropy by depth</h2>\n<p class=\"note\">Of the next token, read after so many layers, nats. Where loss is far above entropy, the model is surer than it should be.</p>", f);
+    c = chart_begin(f, "loss and entropy by depth", 260, .4, p->layers + .6, 0, fmax(largest(y[0], n), largest(y[1], n)) * 1.05, 0);
+    chart_axes(&c, "depth", "nats", 1);
     for (k = 0; k < 2; k++) {
-        n[k] = points(T_LAYERS, NULL, LAYER, k == 0 ? attn : ffn, x[k], y[k], MOST_POINTS);
-        for (i = 0; i < n[k]; i++) {
-            if (from_one) y[k][i] = 1 - y[k][i];
-            if (y[k][i] < low) low = y[k][i];
-            if (y[k][i] > high) high = y[k][i];
+        chart_line(&c, x, y[k], n, series[k], "");
+        for (i = 0; i < n; i++) {
+            snprintf(title, sizeof title, "depth %g: %s %.4f", x[i], names[k], y[k][i]);
+            chart_dot(&c, x[i], y[k][i], series[k], "dot", 3, title);
         }
-    }
-    fprintf(f, "<section class=\"card\"><h2>%s</h2>\n<p class=\"note\">%s</p>", title, note);
-    c = chart_begin(f, title, 230, -.7, p->layers - .3, low < 0 ? low * 1.3 : 0, high * 1.08, 1);
-    chart_axes(&c, "layer", y_title, 1);
-    for (k = 0; k < 2; k++) for (i = 0; i < n[k]; i++) {
-        snprintf(text, sizeof text, "layer %g, %s: %.4g", x[k][i], names[k], y[k][i]);
-        chart_bar(&c, x[k][i] + (k == 0 ? -.4 : .02), x[k][i] + (k == 0 ? -.02 : .4), y[k][i], series[k], text);
     }
     chart_end(&c);
     html_keys(f, names, series, 2);
     fputs("</section>\n", f);
 }
+/* Two bars per layer, or one: columns of attention and ffn (-1 = none). */
+typedef struct bars { const char *title, *note, *y_title; int attn, ffn, from_one, root; } bars;
+static void page_bars(const profile *p, FILE *f, const bars *b)
+{
+    static const char *const names[] = { "attention", "feed-forward" };
+    static const int series[] = { 1, 2 };
+    const int pairs = b->ffn >= 0 ? 2 : 1;
+    double x[2][MOST_POINTS], y[2][MOST_POINTS], low = 0, high = 0;
+    char text[96];
+    chart c;
+    int n[2], k, i;
+    for (k = 0; k < pairs; k++) {
+        n[k] = points(T_LAYERS, NULL, LAYER, k == 0 ? b->attn : b->ffn, x[k], y[k], MOST_POINTS);
+        for (i = 0; i < n[k]; i++) {
+            if (b->from_one) y[k][i] = 1 - y[k][i];
+            if (y[k][i] < low) low = y[k][i];
+            if (y[k][i] > high) high = y[k][i];
+        }
+    }
+    fprintf(f, "<section class=\"card\"><h2>%s</h2>\n<p class=\"note\">%s</p>", b->title, b->note);
+    c = chart_begin(f, b->title, 230, -.7, p->layers - .3, low < 0 ? low * 1.3 : 0, high * 1.08, b->root);
+    chart_axes(&c, "layer", b->y_title, 1);
+    for (k = 0; k < pairs; k++) for (i = 0; i < n[k]; i++) {
+        snprintf(text, sizeof text, "layer %g, %s: %.4g", x[k][i], names[k], y[k][i]);
+        chart_bar(&c, x[k][i] + (k == 0 ? -.4 : .02), x[k][i] + (k == 0 && pairs > 1 ? -.02 : .4), y[k][i], series[k], text);
+    }
+    chart_end(&c);
+    if (pairs > 1) html_keys(f, names, series, pairs);
+    fputs("</section>\n", f);
+}
 static void page_branches(const profile *p, FILE *f)
 {
-    fputs("<div class=\"grid\">", f);
-    page_pairs(p, f, "What is lost without it", "Loss, percent more, when this branch alone is left out (calibration).\n"
-               "The axis is one of square roots: a bar twice as high is four times as much.",
-               "loss increase, percent", ATTN_LOSS, FFN_LOSS, 0);
-    page_pairs(p, f, "How far it turns the hidden vector", "1 minus the mean cosine of the residual stream before and after the branch,\n"
-               "on an axis of square roots. Branches that turn little tend to be the ones that can go.",
-               "1 - cosine", ATTN_COS, FFN_COS, 1);
-    fputs("</div>\n", f);
+    char rank[240];
+    const bars all[] = {
+        { "What is lost without it", "Loss, percent more, when this branch alone is left out (calibration).\n"
+          "The axis is one of square roots: a bar twice as high is four times as much.", "loss increase, percent", ATTN_LOSS, FFN_LOSS, 0, 1 },
+        { "How far it turns the hidden vector", "1 minus the mean cosine of the residual stream before and after the branch,\n"
+          "on an axis of square roots. Branches that turn little tend to be the ones that can go.", "1 - cosine", ATTN_COS, FFN_COS, 1, 1 },
+        { "Rank of attention", rank, "singular values", RANK, -1, 0, 0 },
+        { "What it costs", "Microseconds for one token on this machine, one thread, median.", "microseconds", ATTN_US, FFN_US, 0, 0 }
+    };
+    int i;
+    snprintf(rank, sizeof rank, "How many of the %d singular values of the attention matrix hold %g %% of the sum of their squares: 1 if all tokens look at the same place.\n"
+             "Mean over heads and %d windows.", p->rank_rows, 100 * RANK_SHARE, p->rank_windows);
+    for (i = 0; i < COUNT(all); i++) {
+        if (i % 2 == 0) fputs("<div class=\"grid\">", f);
+        page_bars(p, f, &all[i]);
+        if (i % 2 == 1) fputs("</div>\n", f);
+    }
 }
 /* Speed against loss of one family: a line, and its points, filled if accepted. */
 static void page_family(const chart *c, int t, const char *what, int series)
@@ -1390,6 +1571,32 @@ static void page_plans(const profile *p, FILE *f)
     int i;
     for (i = 0; i < COUNT(names); i++) page_family(&c, T_CURVES, names[i], series[i]);
     chart_dot(&c, p->plan.speed, p->plan.checked, 1, "ring", 7, "the proposed plan");
+    chart_end(&c);
+    html_keys(f, names, series, COUNT(names));
+    fputs("</section>\n", f);
+}
+/* The proposal beside the plans of its speed, by the first layer that they leave out. */
+static void page_rivals(const profile *p, FILE *f)
+{
+    static const char *const names[] = { "the proposed plan", "contiguous layers", "evenly spaced layers" };
+    static const int series[] = { 1, 2, 6 };
+    double x[2] = { -.6, p->layers - .4 }, y[2], most;
+    char title[400];
+    chart c;
+    int i, k;
+    most = ceil(fmax(5, fmax(20 * p->plan.checked, 8 * p->rivals.least[1])));
+    y[0] = y[1] = p->plan.checked;
+    compare_text(p, title, sizeof title);
+    fprintf(f, "<section class=\"card\"><h2>Plans of equal speed</h2>\n<p class=\"note\">%s\nAxis of square roots; losses above %.0f %% are not drawn.</p>", title, most);
+    c = chart_begin(f, "plans of equal speed", 260, x[0], x[1], 1.3 * fmin(0, fmin(p->plan.checked, p->rivals.least[1])), most, 1);
+    chart_axes(&c, "first layer left out", "loss increase (check), percent", 1);
+    chart_line(&c, x, y, 2, series[0], "");
+    for (i = 0; i < results.n; i++) for (k = 1; k < COUNT(names); k++) {
+        const record *r = &results.records[i];
+        if (r->table != T_PLANS || strcmp(r->text[WHAT], names[k]) != 0) continue;
+        snprintf(title, sizeof title, "%s: loss %+.2f %% (check), %+.2f %% (calibration)", r->text[DETAIL], r->v[CHECKED], r->v[CALIBRATED]);
+        chart_dot(&c, r->v[LAYER] + (k == 1 ? -.1 : .1), r->v[CHECKED], series[k], "dot", 3.6, title);
+    }
     chart_end(&c);
     html_keys(f, names, series, COUNT(names));
     fputs("</section>\n", f);
@@ -1468,7 +1675,7 @@ static void page_proposals(const profile *p, FILE *f)
     fputs("<div class=\"grid three\">", f);
     snprintf(beside, sizeof beside, "loss %+.2f %%", p->plan.checked);
     snprintf(note, sizeof note, "%d of %d branches run. Loss on the text that checks; %+.2f %% on the text that calibrated. Speed measured token by token, %.2f by the cost model.",
-             count_branches(p, &p->plan.mask), count_branches(p, &p->full), p->plan.calibrated, p->plan.speed);
+             mask_branches(&p->plan.mask, p->layers), mask_branches(&p->full, p->layers), p->plan.calibrated, p->plan.speed);
     name_plan(p, &p->plan.mask, command, sizeof command);
     page_card(f, "Plan: fewer layers, always", p->plan.measured, beside, note, command);
     snprintf(beside, sizeof beside, "loss %+.2f %%", p->exit.checked);
@@ -1516,10 +1723,14 @@ static void write_page(const profile *p)
     page_proposals(p, f);
     page_text(p, f);
     page_lens(p, f);
+    fputs("<div class=\"grid\">", f);
+    page_depths(p, f);
+    page_rules(p, f);
+    fputs("</div>\n", f);
     page_branches(p, f);
     fputs("<div class=\"grid\">", f);
     page_plans(p, f);
-    page_rules(p, f);
+    page_rivals(p, f);
     fputs("</div>\n", f);
     page_drafts(p, f);
     page_time(p, f);
@@ -1552,7 +1763,9 @@ static void say_proposals(const profile *p)
     name_plan(p, &p->plan.mask, text, sizeof text);
     printf("\nProposals\n");
     printf("  plan   %.2f times as fast (%.2f by the cost model%s), loss %+.2f %% (calibration), %+.2f %% (check)\n         generate %s %s\n", p->plan.measured, p->plan.speed,
-           p->plan.speed < opt.speed ? ", less than asked: see --most" : "", p->plan.calibrated, p->plan.checked, opt.model, text);
+           p->plan.speed * EQUAL_SPEED < opt.speed ? ", less than asked: see --most" : "", p->plan.calibrated, p->plan.checked, opt.model, text);
+    compare_text(p, text, sizeof text);
+    printf("         %s\n", text);
     if (p->exit.rule != LTX_EXIT_NEVER)
         printf("  exit   %.2f times as fast (%.2f by the cost model), loss %+.2f %% (calibration), %+.2f %% (check); at most %g %% with confidence %g: p = %.4f\n"
                "         generate %s --exit %s:%g --gates %d:%d%s\n", p->exit.measured, p->exit.speed, p->exit.calibrated, p->exit.checked, opt.loss, opt.confidence, p->exit.p,
@@ -1568,6 +1781,8 @@ static void say_start(const profile *p)
 {
     printf("%s: %d layers; %d windows of %d tokens (%.3f bytes each), %d calibrate, %d check\n", p->name, p->layers, p->windows, p->window,
            p->bytes_per_token, (p->windows + 1) / 2, p->windows / 2);
+    printf("rank of attention: of the %d singular values of the first %d tokens so many hold %g %% of the sum of their squares; mean over heads and %d windows\n",
+           p->rank_rows, p->rank_rows, 100 * RANK_SHARE, p->rank_windows);
     printf("loss at full depth %.4f per token, %.4f bits per byte\n", part_mean(p, p->full_loss, ALL), part_mean(p, p->full_loss, ALL) / log(2.0) / p->bytes_per_token);
 }
 static void try_outputs(void) /* better now than after minutes */
