@@ -619,7 +619,7 @@ static void cost(profile *p)
     cost_row(p, "attention of all layers", attn, NAN);
     cost_row(p, "ffn of all layers", ffn, NAN);
     cost_row(p, "head", p->head_us, NAN);
-    cost_row(p, "embedding and the rest", p->rest_us, NAN);
+    cost_row(p, "embedding", p->rest_us, NAN);
     progress("times of branches, head and batches", 1, 1);
 }
 static double layer_us(const profile *p, int l, int run) { return (run & LTX_ATTN ? p->branches[l][0].cost : 0) + (run & LTX_FFN ? p->branches[l][1].cost : 0); }
@@ -1693,7 +1693,7 @@ static void page_proposals(const profile *p, FILE *f)
 /* One bar of the microseconds of a token. */
 static void page_time(const profile *p, FILE *f)
 {
-    static const char *const names[] = { "attention", "feed-forward", "head", "embedding and the rest" };
+    static const char *const names[] = { "attention", "feed-forward", "head", "embedding" };
     static const int series[] = { 1, 2, 3, 6 };
     double part[4] = { 0, 0, 0, 0 }, sum = 0, at = 0;
     int l, k;

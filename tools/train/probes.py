@@ -11,9 +11,10 @@ The model itself stays as it is; what is learnt is when it may stop.
 The probes of all gates are fitted together, for what they are used for. Each says "leave" with its
 probability, so every token leaves after layer l with a probability that can be written down, and
 expected depth and expected loss can be differentiated. Adam lowers the depth; the loss may rise by
---limit, kept by a price that goes up while the loss is too high and down while it is too low. Then
-all vectors are scaled and shifted alike, so that threshold 0.5 is the limit on the fitting text and
-0.9 a quarter of it; one threshold serves all gates.
+--limit, which a price keeps that follows it. (Loss: the divergence from the last layer, which is
+what the loss rises by on average, with less noise.) A second aim, at higher logits, is a quarter of
+the limit. Then all vectors are scaled and shifted alike, so that threshold 0.5 is the limit on the
+fitting text and 0.9 a quarter of it; one threshold serves all gates.
 
 All states come from runs at full depth: what a token sees of earlier ones is what it would see if
 none of them had left. That is exact for LTX_FILL_DEFER and near for LTX_FILL_PROJECT.
@@ -31,8 +32,9 @@ import decoder
 import evaluate
 
 BATCH = 4096            # tokens of a step
+APART = 6.0             # while fitting, what lies between the limit and a quarter of it; 1 apart, one would spoil the other
+CAUTIOUS = 0.9          # the threshold that costs a quarter of the limit in the end; 0.5 costs all of it
 NEVER = -30.0           # bias where there is no gate: 1e-13, below any threshold
-CAUTIOUS = 0.9          # the threshold that costs a quarter of the limit; 0.5 costs all of it
 
 
 # ------------------------------------------------------------------------- what every layer says
@@ -45,7 +47,6 @@ class States:
     far: torch.Tensor       # [N, L] Kullback-Leibler divergence from the last layer's distribution, nats
     prob: torch.Tensor      # [N, L] largest probability
     entropy: torch.Tensor   # [N, L] nats
-    agrees: torch.Tensor    # [N, L] 1.0 where the best token is the last layer's
 
     def full(self):
         return self.loss[:, -1].mean().item()
@@ -61,7 +62,7 @@ def collect(model, tokens, windows):
     n = windows * seq
     place = torch.randperm(n)       # a batch of neighbours would be all of one story
     normed = torch.empty(n, layers - 1, model.shape.dim, dtype=torch.float16)
-    loss, far, prob, entropy, agrees = (torch.empty(n, layers) for _ in range(5))
+    loss, far, prob, entropy = (torch.empty(n, layers) for _ in range(4))
     for w in range(windows):
         begin = w * there // windows * seq
         piece = torch.from_numpy(tokens[begin:begin + seq + 1].astype(np.int64))
@@ -75,8 +76,7 @@ def collect(model, tokens, windows):
             loss[at, l] = F.nll_loss(log_p, piece[1:], reduction="none")
             far[at, l] = (final.exp() * (final - log_p)).sum(-1)
             prob[at, l], entropy[at, l] = p.max(-1).values, -(p * log_p).sum(-1)
-            agrees[at, l] = (log_p.argmax(-1) == final.argmax(-1)).float()
-    return States(normed, loss, far, prob, entropy, agrees)
+    return States(normed, loss, far, prob, entropy)
 
 
 # --------------------------------------------------------------------------- rules and their price
@@ -123,53 +123,38 @@ def judge(states, score, threshold, gates, head_at_gate):
 
 # ------------------------------------------------------------------------------------- the fitting
 
-class Targets:
-    """What is minimised, by the name of the option. z [tokens, gates]: what the probes say before the logistic function."""
+class Aim:
+    """Depth at a limit of loss, differentiable. The price is what a whole pass may cost: it follows the loss."""
 
-    def __init__(self, share, limit):
-        self.share, self.limit = share, limit           # of the depth that lies behind each gate; nats
-        self.price = math.log(10 * limit)               # of a whole pass, logarithm of nats
+    def __init__(self, limit):
+        self.limit, self.log_price = limit, math.log(10 * limit)       # nats
 
-    def depth(self, z, far, _agrees):
-        """Expected depth, and expected loss over its price, of tokens that leave with the probabilities of z."""
+    def __call__(self, z, share, far):
+        """Expected depth plus expected loss over the price, of tokens that leave with the probabilities of z [tokens, gates]."""
         stays = torch.cumprod(torch.sigmoid(-z), 1)
         leaves = torch.cat((torch.ones(len(z), 1), stays[:, :-1]), 1) - stays
-        depth = (leaves * self.share).sum(1).mean() + stays[:, -1].mean()
+        depth = (leaves * share).sum(1).mean() + stays[:, -1].mean()
         cost = (leaves * far).sum(1).mean()
-        self.price += 0.05 * min(1.0, max(-1.0, 1 - cost.item() / self.limit))  # too much loss makes depth cheap
-        return depth + cost / math.exp(self.price)
-
-    def divergence(self, z, far, _agrees):
-        """exp(-z) is the expected divergence from the last layer (the likelihood of Poisson's distribution)."""
-        return ((-z).clamp(max=8).exp() + z * far).mean()
-
-    def near(self, z, far, _agrees):
-        """Is the divergence below four times the limit?"""
-        return F.binary_cross_entropy_with_logits(z, (far < 4 * self.limit).float())
-
-    def agree(self, z, _far, agrees):
-        """Is the best token the last layer's?"""
-        return F.binary_cross_entropy_with_logits(z, agrees)
+        self.log_price += 0.05 * min(1.0, max(-1.0, 1 - cost.item() / self.limit))      # too much loss makes depth cheap
+        return depth + cost / math.exp(self.log_price)
 
 
-TARGETS = ("depth", "divergence", "near", "agree")
-
-
-def fit(states, gates, limit, target, steps):
-    """(weight [layers, dim], bias [layers]), not scaled yet; layers without a gate never leave."""
+def fit(states, gates, limit, steps):
+    """(weight [layers, dim], bias [layers]), not settled yet; layers without a gate never leave."""
     n, layers, dim = len(states.loss), states.loss.shape[1], states.normed.shape[2]
     weight = torch.zeros(len(gates), dim, requires_grad=True)
     bias = torch.full((len(gates),), -2.0, requires_grad=True)
-    objective = getattr(Targets((torch.tensor(gates) + 1.0) / layers, limit * states.full()), target)
+    share = (torch.tensor(gates) + 1.0) / layers    # of the depth that lies behind each gate
+    bold, cautious = Aim(limit * states.full()), Aim(limit * states.full() / 4)
     adam = torch.optim.Adam([weight, bias], betas=(0.9, 0.98))
     for step in range(steps):
         for group in adam.param_groups:
             group["lr"] = 0.05 * (1 + math.cos(math.pi * step / steps))
         begin = step * BATCH % max(1, n - BATCH + 1)
-        normed, far, agrees = (x[begin:begin + BATCH, gates] for x in (states.normed, states.far, states.agrees))
+        normed, far = (x[begin:begin + BATCH, gates] for x in (states.normed, states.far))
         z = torch.einsum("ngd,gd->ng", normed.float(), weight) + bias
         adam.zero_grad()
-        objective(z, far, agrees).backward()
+        (bold(z, share, far) + 0.5 * cautious(z - APART, share, far)).backward()
         adam.step()
     all_weight, all_bias = torch.zeros(layers, dim), torch.full((layers,), NEVER)
     all_weight[gates], all_bias[gates] = weight.detach(), bias.detach()
@@ -251,9 +236,6 @@ def parse(argv):
                    "A vector is best at the limit it was fitted for")
     p.add_argument("--gates", default="0:1", metavar="FIRST:EVERY", help="gates after layer FIRST (from 0) and every EVERY further, "
                    "as in generate (default 0:1, all). The other layers get probes that never say yes")
-    p.add_argument("--target", choices=TARGETS, default=TARGETS[0], help="what is fitted. depth: as above; each layer alone: "
-                   "divergence: the expected divergence from the last layer; near: is it below four times the limit; "
-                   "agree: is the best token the last layer's")
     p.add_argument("--windows", type=int, default=256, metavar="N", help="windows of the model's context to fit on, taken evenly out "
                    "of the text; half as many judge (default 256)")
     p.add_argument("--steps", type=int, default=600, metavar="N", help=f"steps of Adam, {BATCH} tokens each (default 600)")
@@ -280,8 +262,7 @@ def main(argv):
         tokens, judged = np.split(tokens, [len(tokens) * 4 // 5])
     fitted, held_out = collect(model, tokens, opt.windows), collect(model, judged, opt.windows // 2)
     print(f"fitted on {len(fitted.loss)} tokens of {opt.text}, judged on {len(held_out.loss)} of {opt.valid or opt.text}", flush=True)
-    weight, bias = fit(fitted, gates, limit, opt.target, opt.steps)
-    weight, bias = settle(fitted, gates, limit, weight, bias)
+    weight, bias = settle(fitted, gates, limit, *fit(fitted, gates, limit, opt.steps))
     print("\n".join(report(model, fitted, held_out, weight, bias, gates, limit)))
     if opt.out:
         decoder.save_probes(opt.model, opt.out, weight, bias)

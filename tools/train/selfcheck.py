@@ -111,7 +111,7 @@ def check_probes(path, text, out):
 
 def check_rules():
     """Where a rule leaves and what that costs, on six tokens by hand."""
-    states = probes.States(None, torch.tensor([[4.0, 2, 1]] * 2 + [[1.0, 1, 1]] * 4), *[torch.zeros(6, 3)] * 4)
+    states = probes.States(None, torch.tensor([[4.0, 2, 1]] * 2 + [[1.0, 1, 1]] * 4), *[torch.zeros(6, 3)] * 3)
     score = torch.tensor([[0.1, 0.9, 9], [0.2, 0.3, 9], [0.5, 0.2, 9], [0.6, 0.9, 9], [0.7, 0.1, 9], [0.95, 0.1, 9]])
     leave = lambda threshold, gates: probes.leaves_after(score, threshold, gates, 3).tolist()
     assert leave(0.5, [0, 1]) == [1, 2, 0, 0, 0, 0] and leave(0.5, [1]) == [1, 2, 2, 1, 2, 2] and leave(2, [0]) == [2] * 6
