@@ -180,7 +180,7 @@ near() { # NAME GOT TOLERANCE: against the line of that name in what the check s
     want=$(awk -v n="$1" '$1 == n { print $2 }' "$dir/want")
     ok "$1: $2, expected $want" awk -v a="$2" -v b="$want" -v e="$3" 'BEGIN { d = a - b; exit !(a != "" && b != "" && d < e && d > -e) }'
 }
-t 0 "a small run" "$dir/profile" $model README.md $small --most 8 --loss 60 --csv "$dir/b.csv" --html "$dir/a.html" --write "$dir/a.gguf"
+t 0 "a small run" "$dir/profile" $model README.md $small --search 256 --most 10 --loss 60 --csv "$dir/b.csv" --html "$dir/a.html" --write "$dir/a.gguf"
 awk -F'"' -v OFS= '{ for (i = 2; i <= NF; i += 2) gsub(/,/, ";", $i); $1 = $1; print }' "$dir/b.csv" >"$dir/a.csv" # no commas within cells
 cp "$dir/out" "$dir/a.txt"
 "$dir/check" $model >"$dir/want"
@@ -205,6 +205,7 @@ ok "the proposal loses no more than any of them (calibration), and is as fast or
     $1 == "proposed" { speed = $2; loss = $3 }
     /^(contiguous|evenly)/ { if (loss > $3) bad = 1; if (speed < 0.999 * ($2 < 1.3 ? $2 : 1.3)) bad = 1 }
     END { exit bad || loss == "" }' "$dir/plans"
+ok "exchanges do better than greedy alone" awk -F, '$1 == "proposed" { a = $3 } $1 == "greedy branches" { b = $3 } END { exit !(a != "" && a < b - 0.1) }' "$dir/plans"
 told=$(grep 'plans of .* times the speed' "$dir/a.txt" | sed 's/^ *//')
 ok "says so: $told" [ "$told" = "$(awk -F, '
     $1 == "proposed" { c = $3; d = $4; mine = $5; least_c = least_d = 1e9 }

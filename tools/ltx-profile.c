@@ -38,7 +38,7 @@ static struct {
     int    tokens, window, search, most, whole, quiet, gates[2];
     int    fill;
     double speed, loss, confidence, cap;
-} opt = { .tokens = 4096, .search = 1024, .gates = { -1, 0 }, .fill = LTX_FILL_PROJECT, .speed = 1.3, .loss = 1, .confidence = .95, .cap = 1.5 };
+} opt = { .tokens = 4096, .search = 2048, .gates = { -1, 0 }, .fill = LTX_FILL_PROJECT, .speed = 1.3, .loss = 1, .confidence = .95, .cap = 1.5 };
 
 typedef enum kind { TEXT, WHOLE, REAL, PERCENT, FLAG, GATES, FILL } kind;
 static const struct option { const char *name, *arg, *help; kind kind; void *target; double low, high; } options[] = {
