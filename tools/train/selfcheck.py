@@ -149,6 +149,16 @@ def check_resume(folder):
         assert torch.equal(a, b)
 
 
+def check_growth():
+    """New layers change nothing before they are trained, and are."""
+    model = decoder.Decoder(decoder.Shape(64, 2, 4, 2, 160, 260, 128, "bytes", 256))
+    larger = train.grown(model, 3)
+    ids = torch.arange(40).reshape(2, 20)
+    assert larger.shape.layers == 5 and torch.equal(larger(ids)[0], model(ids)[0])
+    larger(ids)[0].square().mean().backward()
+    assert all(block.wo.weight.grad.abs().max() > 0 and block.w2.weight.grad.abs().max() > 0 for block in larger.blocks)
+
+
 def check_pieces(folder, text):
     """Any text comes back from the pieces as it went in, blanks, line ends and all."""
     path = os.path.join(folder, "tok.model")
@@ -166,7 +176,7 @@ def check_refusals(text, folder):
     cases = [(["nowhere.txt"], "no file"), ([short], "tokens to train on"), ([text, "--dim", 100, "--heads", 3], "multiple"),
              ([text, "--kv-heads", 3], "share"), ([text, "--dim", 12, "--heads", 4], "even"), ([text, "--lr", 0], "--lr"),
              ([text, "--layer-dropout", 1], "--layer-dropout"), ([text, "--resume"], "nothing to resume"),
-             ([text, "--valid", short], "shorter than one window"), ([text, "--rotation", 0], "--rotation")]
+             ([text, "--grow", 2], "--init"), ([text, "--valid", short], "shorter than one window"), ([text, "--rotation", 0], "--rotation")]
     for argv, reason in cases:
         try:
             run(train, *argv, "--out", os.path.join(folder, "refused"), "--preset", "tiny", "--steps", 1)
@@ -194,6 +204,7 @@ def main():
         with open(text, "w", encoding="utf-8") as f:
             f.write(made_up_text())
         check_recipe_numbers()
+        check_growth()
         check_resume(folder)
         check_refusals(text, folder)
         model, _ = check_training(text, os.path.join(folder, "bytes"))

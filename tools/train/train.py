@@ -17,6 +17,7 @@ LayerSkip: Elhoushi et al., arXiv 2404.16710. README.md says where this recipe d
   train.py TEXT.txt --preset tiny --minutes 0.3 --out DIR             does it work here at all?
 """
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -94,6 +95,8 @@ def parse(argv):
     run = p.add_argument_group("run")
     run.add_argument("--init", metavar="FILE", help="begin with the weights of this model.safetensors instead of "
                      "random ones; its sizes count")
+    run.add_argument("--grow", type=int, default=0, metavar="N", help="add N layers behind those of --init: copies of the "
+                     "last one that write nothing yet, so that the model starts as good as it was")
     run.add_argument("--seed", type=int, default=1, metavar="N", help="first weights, windows, dropped layers")
     run.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: all)")
     run.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto",
@@ -121,6 +124,8 @@ def check_options(opt):
         raise decoder.Problem("--layer-dropout is a chance: from 0 to below 1")
     if not 0 <= opt.distill <= 1 or not 0 <= opt.exit_slope <= 2:
         raise decoder.Problem("--distill is a share, from 0 to 1; --exit-slope goes from 0 to 2")
+    if opt.grow < 0 or (opt.grow and not opt.init):
+        raise decoder.Problem("--grow adds layers to the model of --init")
     if opt.exit_scale < 0 or opt.lr <= 0 or opt.steps < 0 or opt.minutes <= 0:
         raise decoder.Problem("--exit-scale and --steps must not be negative, --lr and --minutes must be above 0")
 
@@ -243,6 +248,18 @@ def step_loss(model, ids, targets, keep, exits, opt, bf16):
     return full + opt.exit_scale * early, full.item(), early.item()
 
 
+def grown(model, more):
+    """The model with `more` layers behind its last, whose outgoing matrices are zero."""
+    shape = dataclasses.replace(model.shape, layers=model.shape.layers + more)
+    larger, weights = decoder.Decoder(shape), model.state_dict()
+    for layer in range(model.shape.layers, shape.layers):
+        for name, p in model.blocks[-1].state_dict().items():
+            writes = name in ("wo.weight", "w2.weight")
+            weights[f"blocks.{layer}.{name}"] = torch.zeros_like(p) if writes else p.clone()
+    larger.load_state_dict(weights)
+    return larger
+
+
 def make_optimizer(model, lr):
     matrices = [p for p in model.parameters() if p.dim() == 2]
     gains = [p for p in model.parameters() if p.dim() < 2]      # norm gains are not to shrink
@@ -256,7 +273,7 @@ class Run:
     def __init__(self, opt, shape):
         torch.manual_seed(opt.seed)
         self.opt, self.shape = opt, shape
-        self.model = decoder.load_model(opt.init)[0] if opt.init else decoder.Decoder(shape)
+        self.model = grown(decoder.load_model(opt.init)[0], opt.grow) if opt.init else decoder.Decoder(shape)
         self.optimizer = make_optimizer(self.model, opt.lr)
         self.rng = np.random.default_rng(opt.seed)
         self.chances = dropout_chances(shape.layers, opt.layer_dropout)
@@ -379,6 +396,7 @@ def main(argv):
         shape = decoder.load_model(opt.init)[0].shape
         if (shape.tokenizer, shape.seq) != (opt.tokenizer, opt.seq):
             raise decoder.Problem(f"{opt.init} is {shape.tokenizer}, {shape.seq} tokens long: say --tokenizer and --seq as there")
+        shape = dataclasses.replace(shape, layers=shape.layers + opt.grow)
     shape.check()
     opt.threads = opt.threads or os.cpu_count() or 1
     torch.set_num_threads(opt.threads)
