@@ -3482,63 +3482,73 @@ LTXI_T_##S void ltxi_##S##_rope(float *x, const float *c, const float *s, int32_
     } \
 }
 
-/* ---- attention kernels, see >>attention. Up to four queries share the keys and values; those are widened from the cache's format on their way. u sets of lanes are in flight per query. ---- */
+/* ---- attention kernels, see >>attention. Up to four queries share the keys and values; those are widened from the cache's format on their way. u sets of lanes are in flight per query, half of them where that is enough. ---- */
 enum { LTXI_QUERIES = 4 };
 #define LTXI_ATTEND(S, u) \
 LTXI_I_##S ltxi_##S##_v ltxi_##S##_ldkv(const uint8_t *p, int32_t bytes) \
 { \
     return bytes == 4 ? ltxi_##S##_ld((const float *)(const void *)p) : bytes == 2 ? ltxi_##S##_ldh(p) : ltxi_##S##_ldi((const int8_t *)p); \
 } \
-/* out[query][16 p + l] = q[query] . key l of panel p; one chain over the d elements of a key; keys [panel][d][16] */ \
-LTXI_I_##S void ltxi_##S##_panels(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t at, int32_t count, float *const *out) \
+/* out[query][16 p + l] = q[query] . key l of panel p, for `sets` panels of which `count` are there; one chain over the d elements of a key; keys [panel][d][16] */ \
+LTXI_I_##S void ltxi_##S##_panels(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t at, int32_t count, int32_t sets, float *const *out) \
 { \
     ltxi_##S##_v s[LTXI_QUERIES * u], v[u], t; \
     size_t step = (size_t)(d * 16 * bytes); \
     size_t ahead = (size_t)at * step + LTXI_KV_AHEAD; \
     int32_t i, j, n; \
-    LTXI_UNROLL for (j = 0; j < queries * u; j++) s[j] = ltxi_##S##_set1(0.0f); \
+    LTXI_UNROLL for (j = 0; j < queries * sets; j++) s[j] = ltxi_##S##_set1(0.0f); \
     for (k += (size_t)at * step, i = 0; i < d; i++, k += 16 * bytes) { \
-        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(k, ahead + (size_t)(i * u * 16 * bytes + j)); \
-        LTXI_UNROLL for (j = 0; j < u; j++) v[j] = ltxi_##S##_ldkv(k + (j < count ? (size_t)j * step : 0), bytes); \
+        LTXI_UNROLL for (j = 0; j < sets * 16 * bytes; j += 64) LTXI_PREFETCH(k, ahead + (size_t)(i * sets * 16 * bytes + j)); \
+        LTXI_UNROLL for (j = 0; j < sets; j++) v[j] = ltxi_##S##_ldkv(k + (j < count ? (size_t)j * step : 0), bytes); \
         LTXI_UNROLL for (n = 0; n < queries; n++) { \
             t = ltxi_##S##_set1(q[n][i]); \
-            LTXI_UNROLL for (j = 0; j < u; j++) s[n * u + j] = ltxi_##S##_fma(t, v[j], s[n * u + j]); \
+            LTXI_UNROLL for (j = 0; j < sets; j++) s[n * sets + j] = ltxi_##S##_fma(t, v[j], s[n * sets + j]); \
         } \
     } \
-    LTXI_UNROLL for (n = 0; n < queries; n++) LTXI_UNROLL for (j = 0; j < u; j++) if (j < count) ltxi_##S##_st(out[n] + (at + j) * 16, s[n * u + j]); \
+    LTXI_UNROLL for (n = 0; n < queries; n++) LTXI_UNROLL for (j = 0; j < sets; j++) if (j < count) ltxi_##S##_st(out[n] + (at + j) * 16, s[n * sets + j]); \
+} \
+LTXI_I_##S void ltxi_##S##_scores_in(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t at, int32_t count, int32_t sets, float *const *out) \
+{ \
+    if (bytes == 4) ltxi_##S##_panels(k, 4, q, queries, d, at, count, sets, out); \
+    else if (bytes == 2) ltxi_##S##_panels(k, 2, q, queries, d, at, count, sets, out); \
+    else ltxi_##S##_panels(k, 1, q, queries, d, at, count, sets, out); \
 } \
 LTXI_I_##S void ltxi_##S##_scores_of(const uint8_t *k, int32_t bytes, const float *const *q, int32_t queries, int32_t d, int32_t panels, float *const *out) \
 { \
     int32_t p; \
     for (p = 0; p < panels; p += u) { \
-        if (bytes == 4) ltxi_##S##_panels(k, 4, q, queries, d, p, panels - p, out); \
-        else if (bytes == 2) ltxi_##S##_panels(k, 2, q, queries, d, p, panels - p, out); \
-        else ltxi_##S##_panels(k, 1, q, queries, d, p, panels - p, out); \
+        if (u > 1 && panels - p <= u / 2) ltxi_##S##_scores_in(k, bytes, q, queries, d, p, panels - p, (u + 1) / 2, out); \
+        else ltxi_##S##_scores_in(k, bytes, q, queries, d, p, panels - p, u, out); \
     } \
 } \
 /* o[query] += sum over n slots of p[query][slot] v[slot][0..d); d a multiple of 16; one chain over the slots per element */ \
-LTXI_I_##S void ltxi_##S##_slots(const uint8_t *v, int32_t bytes, int32_t d, int32_t at, int32_t n, const float *const *p, int32_t queries, float *const *o) \
+LTXI_I_##S void ltxi_##S##_slots(const uint8_t *v, int32_t bytes, int32_t d, int32_t at, int32_t n, const float *const *p, int32_t queries, int32_t sets, float *const *o) \
 { \
     ltxi_##S##_v s[LTXI_QUERIES * u], x[u], t; \
     int32_t i, j, m, left = (d - at) / 16; \
-    LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < u; j++) s[m * u + j] = ltxi_##S##_ld(o[m] + at + (j < left ? j * 16 : 0)); \
+    LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < sets; j++) s[m * sets + j] = ltxi_##S##_ld(o[m] + at + (j < left ? j * 16 : 0)); \
     for (v += at * bytes, i = 0; i < n; i++, v += d * bytes) { \
-        LTXI_UNROLL for (j = 0; j < u * 16 * bytes; j += 64) LTXI_PREFETCH(v, LTXI_KV_AHEAD + j); \
-        LTXI_UNROLL for (j = 0; j < u; j++) x[j] = ltxi_##S##_ldkv(v + (j < left ? j * 16 * bytes : 0), bytes); \
+        LTXI_UNROLL for (j = 0; j < sets * 16 * bytes; j += 64) LTXI_PREFETCH(v, LTXI_KV_AHEAD + j); \
+        LTXI_UNROLL for (j = 0; j < sets; j++) x[j] = ltxi_##S##_ldkv(v + (j < left ? j * 16 * bytes : 0), bytes); \
         LTXI_UNROLL for (m = 0; m < queries; m++) { \
             t = ltxi_##S##_set1(p[m][i]); \
-            LTXI_UNROLL for (j = 0; j < u; j++) s[m * u + j] = ltxi_##S##_fma(t, x[j], s[m * u + j]); \
+            LTXI_UNROLL for (j = 0; j < sets; j++) s[m * sets + j] = ltxi_##S##_fma(t, x[j], s[m * sets + j]); \
         } \
     } \
-    LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < u; j++) if (j < left) ltxi_##S##_st(o[m] + at + j * 16, s[m * u + j]); \
+    LTXI_UNROLL for (m = 0; m < queries; m++) LTXI_UNROLL for (j = 0; j < sets; j++) if (j < left) ltxi_##S##_st(o[m] + at + j * 16, s[m * sets + j]); \
+} \
+LTXI_I_##S void ltxi_##S##_values_in(const uint8_t *v, int32_t bytes, int32_t d, int32_t at, int32_t n, const float *const *p, int32_t queries, int32_t sets, float *const *o) \
+{ \
+    if (bytes == 4) ltxi_##S##_slots(v, 4, d, at, n, p, queries, sets, o); \
+    else if (bytes == 2) ltxi_##S##_slots(v, 2, d, at, n, p, queries, sets, o); \
+    else ltxi_##S##_slots(v, 1, d, at, n, p, queries, sets, o); \
 } \
 LTXI_I_##S void ltxi_##S##_values_of(const uint8_t *v, int32_t bytes, int32_t d, int32_t n, const float *const *p, int32_t queries, float *const *o) \
 { \
     int32_t at; \
     for (at = 0; at < d; at += 16 * u) { \
-        if (bytes == 4) ltxi_##S##_slots(v, 4, d, at, n, p, queries, o); \
-        else if (bytes == 2) ltxi_##S##_slots(v, 2, d, at, n, p, queries, o); \
-        else ltxi_##S##_slots(v, 1, d, at, n, p, queries, o); \
+        if (u > 1 && d - at <= u / 2 * 16) ltxi_##S##_values_in(v, bytes, d, at, n, p, queries, (u + 1) / 2, o); \
+        else ltxi_##S##_values_in(v, bytes, d, at, n, p, queries, u, o); \
     } \
 } \
 LTXI_T_##S void ltxi_##S##_to_halves(const float *x, int32_t n, uint8_t *out) /* writes a multiple of 16 */ \
@@ -3843,12 +3853,12 @@ LTXI_FN int32_t ltxi_tiles_of(const ltx_mat *w) { return (w->rows + LTXI_LANES -
 
 LTXI_FN float *ltxi_out_row(const ltxi_job *job, int32_t m) { return job->y + (size_t)(job->map == NULL ? m : job->map[m]) * (size_t)job->ld; }
 /* Output rows first .. first + n - 1 from a tile computed into out, which holds them from lane `lane` on. */
-LTXI_FN void ltxi_tile_out(const ltxi_job *job, const float *out, int32_t lane, int32_t first, int32_t n, int32_t m, int32_t count)
+LTXI_FN void ltxi_tile_out(const ltxi_kernels *k, const ltxi_job *job, const float *out, int32_t lane, int32_t first, int32_t n, int32_t m, int32_t count)
 {
     int32_t i, r;
     for (i = 0; i < count; i++, out += LTXI_LANES) {
         float *y = ltxi_out_row(job, m + i) + first;
-        if (job->add != 0) for (r = 0; r < n; r++) y[r] = ltxi_fma(job->add, out[lane + r], y[r]);
+        if (job->add != 0) k->axpy(y, out + lane, job->add, n);
         else if (n == LTXI_LANES) memcpy(y, out, LTXI_LANES * 4);
         else memcpy(y, out + lane, (size_t)n * 4);
         for (r = 0; job->bias != NULL && r < n; r++) y[r] += ltxi_le_float((const uint8_t *)job->bias->data + (size_t)(first + r) * 4);
@@ -3868,10 +3878,10 @@ LTXI_FN void ltxi_tile(const ltxi_product *p, const ltxi_job *job, int32_t tile)
         for (r = 0; r < count && count > 1; r++) LTXI_PREFETCH_WRITE(ltxi_out_row(job, m + r) + first); /* results lie a row apart: each is a line of its own */
         if (small) for (r = 0; r < n; r++) {
             p->m->k->tile[job->trait](w + (size_t)r * job->bytes, 0, p->x, m, count, job->w->cols, out);
-            ltxi_tile_out(job, out, 0, r, 1, m, count);
+            ltxi_tile_out(p->m->k, job, out, 0, r, 1, m, count);
         } else {
             p->m->k->tile[job->trait](w, job->bytes, p->x, m, count, job->w->cols, out);
-            ltxi_tile_out(job, out, lane, first, n, m, count);
+            ltxi_tile_out(p->m->k, job, out, lane, first, n, m, count);
         }
     }
 }
