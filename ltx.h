@@ -103,8 +103,8 @@
      you stop using the object; there is nothing to free. A session takes three blocks, because firmware puts them in
      different memories: state (rows, hidden vectors, counters), cache (keys, values, positions), scratch (only used during a
      call; sessions that never run at the same time may share it). Weights are never copied (but for a
-     shortlist, see ltx_model.draft_ids, and when you ask for it: ltx_repack) and never written. The stack need of a thread is below 24 KB with the kernels of instruction sets
-     and 6 KB without, measured at -O1 and above.
+     shortlist, see ltx_model.draft_ids, and when you ask for it: ltx_repack) and never written. The stack need of a thread is below 12 KB with the kernels of instruction sets
+     and 10 KB without, measured at -O1 and above.
 
    SPEED
      One row (decoding) costs the bytes of the weights, many rows (a prompt) cost arithmetic, and 2 to 16 rows (verifying a draft) should cost as little
@@ -130,10 +130,11 @@
      vectors surface as LTX_E_NAN where logits are read; a call that asks for none does not notice them: rewind then.
 
    SAME BITS
-     (Where rows of a batch decide together, by ltx_step.keep, route < 0 or ltx_policy.by_kind, what came in one batch is part of the question.) Sums have a fixed order (sixteen chains for float products and norms, one chain of exact integer blocks for
+     Sums have a fixed order (sixteen chains for float products and norms, one chain of exact integer blocks for
      quantized products; >>matrix has the details), multiply-adds are explicit, exp, log, tanh, sin and cos are our own. So logits are equal bit for
      bit on every target, instruction set, compiler, optimization level, thread count, batch size and split of the
-     prompt. -ffast-math would break this and is refused (see LTX_ALLOW_FAST_MATH), as is x87 arithmetic; a host thread
+     prompt. (Where rows of a batch decide together, by ltx_step.keep, route < 0 or ltx_policy.by_kind, what came in one batch is part of the question;
+     ltx_draft.clock makes sampled text depend on time.) -ffast-math would break this and is refused (see LTX_ALLOW_FAST_MATH), as is x87 arithmetic; a host thread
      that flushes denormals to zero or does not round to nearest is refused at init with LTX_E_HOST (threads of your pool
      have to be like that, too).
 
@@ -483,10 +484,13 @@ typedef struct ltx_draft {
     int32_t last;     /* a draft that is not sure yet goes on step by step up to this many, at most 64 more; 0 = exit. What it runs
                          is not lost: verification goes on from there                            */
     int32_t length;   /* most drafted tokens a round; 0 = draft_max of the session               */
-    float   stop;     /* stop drafting by exit when the draft's probability falls below this; 0 = chosen online from the
-                         acceptance seen so far per level of confidence and the cost model below */
-    float   row_cost; /* cost of one more row in a deep batch, as a share of a pass of one row; 0 = 0.25. Not used where stop says when to stop:
-                         small where reading weights dominates (large models), larger where arithmetic does */
+    float   stop;     /* stop drafting by exit when the draft's probability falls below this; 0 = depth and length are chosen online, from no knowledge:
+                         from the acceptance seen so far per depth and level of confidence, and from costs */
+    float   row_cost; /* cost of one more row in a deep batch, as a share of a pass of one row: small where reading weights dominates (large models), larger
+                         where arithmetic does; 0 = 0.25. With it and the bytes that steps and heads read costs are estimated, while there is no clock */
+    double (*clock)(void *user); /* the time, in any unit: costs are measured. Greedy output stays the same; how drafts were sampled then depends on time.
+                         NULL = estimate them    */
+    void   *user;     /* handed to clock                                                         */
     int32_t tree;     /* 1: beside a token drafted by exit its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Only for plans
                          without routers and LTX_RENUMBER                                                        */
     int32_t transfer; /* so many tokens after the last one come from the model's transfers: they ride along when a draft is verified, and are the next draft
@@ -4596,6 +4600,13 @@ enum { LTXI_BINS = 16, LTXI_LOOKUP = 8, LTXI_DRAFTS = 64, LTXI_EXITS = 65, LTXI_
    transferred rows of a tree */
 enum { LTXI_AHEAD_BIN = LTXI_BINS + LTXI_LOOKUP, LTXI_ALL_BINS };
 
+/* Drafts after so many steps. */
+typedef struct ltxi_odds {
+    float hits[LTXI_BINS], tries[LTXI_BINS]; /* accepted, drafted, by confidence */
+    float deeper[LTXI_BINS];                 /* chance worth as much as going on to the next exit turned out to be; 0 = not known */
+    float time;                              /* measured from the start of a row to its draft here; 0 = not known */
+} ltxi_odds;
+
 struct ltx_session {
     ltx_model model;         /* defaults filled in */
     ltx_session_desc desc;   /* defaults filled in */
@@ -4625,6 +4636,10 @@ struct ltx_session {
     uint8_t  *short_rows;    /* rows of the head for the model's draft_ids, copied so that they lie together */
     ltx_mat   draft_head;    /* those, or the whole head */
     float     hits[LTXI_ALL_BINS], tries[LTXI_ALL_BINS], round_cost, round_tokens; /* acceptance per confidence, then per length of a match, then of transfers; cost of rounds, tokens got */
+    ltxi_odds *odds;         /* [n_odds] of drafts by depth, from depth 1 */
+    int32_t   n_odds;
+    float     draft_cost;    /* of the row of a draft, so far; 0 = not known */
+    float     timed, rows_sum, rows_squared, time_sum, rows_time; /* verification: rounds, rows, their time, with forgetting: a line is put through them */
     int32_t  ahead[8], n_ahead, ahead_of; /* tokens that transfers say come after the next one; how many; the position of that, in the sequence that decoded last */
     int32_t  ahead_in;
     int32_t  *past, past_size; /* [desc.sequences][past_size] tokens by position modulo past_size, -1 = none; for lookups */
@@ -4846,6 +4861,8 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->ready = (ltx_ready *)ltxi_take(state, r, sizeof *s->ready);
     s->past_size = d->draft_max > 0 ? s->kv.slots : 0;
     s->past = (int32_t *)ltxi_take(state, ltxi_mul((size_t)d->sequences, (size_t)s->past_size), 4);
+    s->n_odds = d->draft_max == 0 ? 0 : d->plan.steps == NULL ? s->model.n_layers : d->plan.count;
+    s->odds = (ltxi_odds *)ltxi_take(state, (size_t)s->n_odds, sizeof *s->odds);
     s->x = (float *)ltxi_take(state, x, 4);
     s->beside = (float *)ltxi_take(state, s->has_beside ? x : 0, 4);
     s->angles = (float *)ltxi_take(state, ltxi_mul(r, 4), ltxi_mul((size_t)s->angle_ld, 4));
@@ -4936,11 +4953,9 @@ LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
     moved = *s;
     ltxi_needs(&moved, &need);
     if (ltxi_block_ok(NULL, "", &need.scratch, &scratch) != LTX_OK) return LTX_E_MEM;
-    arena.base = (uint8_t *)scratch.ptr;
+    state.base = (uint8_t *)s; arena.base = (uint8_t *)scratch.ptr; /* the state block stays where it is, the session being its first thing; caches are not looked at */
     moved = *s;
     ltxi_session_place(&moved, &state, &cache, &arena);
-    moved.sequences = s->sequences; moved.rows = s->rows; moved.free_slots = s->free_slots; moved.ready = s->ready; moved.past = s->past; moved.x = s->x; moved.beside = s->beside; moved.angles = s->angles;
-    moved.freq = s->freq; moved.storage = s->storage; moved.caches = s->caches; moved.full = s->full; moved.short_rows = s->short_rows;
     *s = moved;
     return LTX_OK;
 }
@@ -4964,10 +4979,11 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     memset(s->sequences, 0, (size_t)s->desc.sequences * sizeof *s->sequences);
     for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = s->sequences[i].depth = LTXI_NO_HOLD;
     s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
-    for (i = 0; i < LTXI_ALL_BINS; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
+    for (i = 0; i < LTXI_ALL_BINS; i++) { /* as if a confidence of p had been right sqrt(p) of the time, twice: hopeful, so that it is tried; a match of n n / 8 of the time */
         s->tries[i] = 2.0f;
-        s->hits[i] = i < LTXI_BINS ? 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS : 2.0f * (float)ltxi_min(i - LTXI_BINS + 1, LTXI_LOOKUP) / (float)LTXI_LOOKUP;
+        s->hits[i] = i < LTXI_BINS ? 2.0f * sqrtf(((float)i + 0.5f) / (float)LTXI_BINS) : 2.0f * (float)ltxi_min(i - LTXI_BINS + 1, LTXI_LOOKUP) / (float)LTXI_LOOKUP;
     }
+    memset(s->odds, 0, (size_t)s->n_odds * sizeof *s->odds);
     s->round_cost = s->round_tokens = 1.0f;
 }
 LTX_API ltx_result ltx_session_init(const ltx_model *model, const ltx_session_desc *desc, const ltx_session_mems *mem, ltx_session **out)
@@ -6057,23 +6073,36 @@ typedef struct ltxi_draft_round {
     ltxi_node node[LTXI_DRAFTS + 1];
     int32_t  next[LTXI_DRAFTS + 1]; /* the child in the chain, 0 = none                        */
     float    sure;                /* estimated chance that the whole chain is accepted              */
-    float    spent;               /* cost of the drafts, in whole passes     */
-    float    cost[LTXI_EXITS];    /* of one more draft by each exit, in whole passes */
+    float    price;               /* of a token so far; this and the other costs in whole passes, or as time */
+    float    spent;               /* cost of the drafts                                             */
+    float    cost[LTXI_EXITS];    /* of one more draft by each exit                                 */
+    float    row;                 /* of one more row that no step of its own drafted                */
+    double   began;               /* time at which the row that is to draft began                   */
+    int32_t  bin;                 /* how sure it was at the exit before, -1 = there was none        */
 } ltxi_draft_round;
-#define LTXI_SURE 0.9f /* a draft this likely to be accepted waits for no deeper exit */
+enum { LTXI_DEEPER, LTXI_DRAFTED, LTXI_ENOUGH }; /* what comes of looking at an exit */
 
 LTXI_FN int32_t ltxi_bin(float p) { return ltxi_max(0, ltxi_min(LTXI_BINS - 1, (int32_t)(p * (float)LTXI_BINS))); }
-/* Bytes model: the exit's share of the steps, the draft's head, and one more row in the deep batch. */
-LTXI_FN void ltxi_draft_costs(const ltx_session *s, float *cost)
+LTXI_FN double ltxi_now(const ltx_session *s) { return s->desc.draft.clock != NULL ? s->desc.draft.clock(s->desc.draft.user) : 0; }
+LTXI_FN ltxi_odds *ltxi_odds_at(const ltx_session *s, int32_t depth) { return &s->odds[ltxi_min(depth, s->n_odds) - 1]; }
+/* Costs of a draft by an exit: its share of the steps, the draft's head, and one more row in the deep batch. In bytes; or, after a round with a clock, as measured
+   (what has not been is free, and so will be tried). */
+LTXI_FN void ltxi_draft_costs(const ltx_session *s, ltxi_draft_round *round)
 {
+    const ltx_draft *d = &s->desc.draft;
     const ltx_mat *head = ltxi_head_of(&s->model);
-    double row = (double)ltx_row_bytes(head->type, head->cols), all = (double)ltx_plan_bytes(&s->model, s->desc.plan.steps, s->desc.plan.count), shallow = 0;
-    int32_t i, first = s->desc.draft.exit, last = s->desc.draft.last;
-    if (s->desc.draft.plan.steps != NULL) cost[0] = s->desc.draft.row_cost + (float)((double)(ltx_plan_bytes(&s->model, s->desc.draft.plan.steps, s->desc.draft.plan.count) - ltxi_bytes_of(head)) / all + (double)s->draft_head.rows * row / all);
+    const float down = s->timed * s->rows_squared - s->rows_sum * s->rows_sum, line = s->timed * s->rows_time - s->rows_sum * s->time_sum, slope = down > 0 && line > 0 ? line / down : 0;
+    double own = (double)s->draft_head.rows * (double)ltx_row_bytes(head->type, head->cols), all = (double)ltx_plan_bytes(&s->model, s->desc.plan.steps, s->desc.plan.count), shallow = 0, rest = 1;
+    int32_t i, measured = d->clock != NULL && s->timed > 0, by_plan = d->plan.steps != NULL, last = by_plan ? 1 : d->last, first = by_plan ? 1 : d->exit;
     for (i = 0; i < last; i++) {
-        shallow += (double)ltxi_step_bytes(&s->model, &s->desc.plan.steps[i]);
-        if (i + 1 >= first) cost[i + 1 - first] = ltxi_fma(s->desc.draft.row_cost, (float)(1.0 - shallow / all), (float)((shallow + (double)s->draft_head.rows * row) / all));
+        shallow += by_plan ? (double)(ltx_plan_bytes(&s->model, d->plan.steps, d->plan.count) - ltxi_bytes_of(head)) : (double)ltxi_step_bytes(&s->model, &s->desc.plan.steps[i]);
+        if (i + 1 < first) continue;
+        if (i + 1 == first && !by_plan) rest = 1.0 - shallow / all;
+        round->cost[i + 1 - first] = measured ? ltxi_odds_at(s, by_plan ? d->plan.count : i + 1)->time + slope
+                                              : ltxi_fma(d->row_cost, by_plan ? 1.0f : (float)(1.0 - shallow / all), (float)((shallow + own) / all));
     }
+    round->row = measured ? slope / (float)rest : d->row_cost; /* verification goes on where drafting stopped */
+    round->price = s->round_cost / s->round_tokens;
 }
 /* What row i's logits at an exit say: fills q [vocab], the draft's distribution, when sampling; returns how sure the draft is. */
 LTXI_FN ltxi_sure ltxi_draft_view(ltx_session *s, const ltx_sampler *sampler, int32_t i, float *q)
@@ -6115,41 +6144,64 @@ LTXI_FN ltx_result ltxi_node_row(ltx_session *s, ltxi_draft_round *round, int32_
     s->rows[*row].tags = tags;
     return ltxi_tap(s, row, 1);
 }
-LTXI_FN float ltxi_chance(const ltx_session *s, int32_t bin) { return s->hits[bin] / s->tries[bin]; }
-/* Draft from the logits of the last node of the chain at an exit; 0 when it is not worth it there. Online rule: a draft pays while the chance that it is kept
-   is worth more than it costs, at the price that a token had so far; before the last exit it also has to be nearly certain. The
-   decision must not look at the token that is drawn, or the tokens would no longer follow the draft's distribution. */
+/* Chance that a draft is accepted: by its confidence or the length of its match; where it was drafted after `depth` steps as seen there, which four drafts elsewhere outweigh. */
+LTXI_FN float ltxi_chance(const ltx_session *s, int32_t bin, int32_t depth)
+{
+    const float chance = s->hits[bin] / s->tries[bin];
+    const ltxi_odds *o = depth > 0 && bin < LTXI_BINS ? ltxi_odds_at(s, depth) : NULL;
+    return o == NULL ? chance : ltxi_fma(4.0f, chance, o->hits[bin]) / (4.0f + o->tries[bin]);
+}
+LTXI_FN void ltxi_learn(float *mean, float x) { *mean = *mean > 0 ? ltxi_fma(0.125f, x - *mean, *mean) : x; }
+/* Draft from the logits of the last node of the chain at an exit, or go on to the next one, or neither. Online rule: a draft is worth the chance that it is kept
+   times the price that a token had so far, less what its row will cost; so is a deeper look, less that look, by what the next exit had to offer after such a view so far.
+   The decision must not look at the token that is drawn, or the tokens would no longer follow the draft's distribution. */
 LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t exit, int32_t is_last, int32_t most)
 {
-    float *q = s->probs + (size_t)parent * (size_t)s->model.vocab, price = s->round_cost / s->round_tokens, reached = round->sure;
+    const int greedy = ltxi_is_greedy(round->sampler), fixed = s->desc.draft.stop > 0;
+    const int32_t depth = s->desc.draft.plan.steps != NULL ? s->desc.draft.plan.count : s->desc.draft.exit + exit;
+    const float worth = round->sure * round->price + FLT_MIN, even = (s->draft_cost > 0 ? s->draft_cost : round->cost[0]) / worth;
+    float *q = s->probs + (size_t)parent * (size_t)s->model.vocab, chance, deeper = 0, value;
     ltxi_sure sure = ltxi_draft_view(s, round->sampler, parent, q);
-    int32_t bin = ltxi_bin(sure.prob), rival = ltxi_bin(sure.prob - sure.margin), depth = s->desc.draft.plan.steps != NULL ? s->desc.draft.plan.count : s->desc.draft.exit + exit, token, greedy = ltxi_is_greedy(round->sampler);
-    float chance = ltxi_chance(s, bin);
-    if (s->desc.draft.stop > 0 ? sure.prob < s->desc.draft.stop : reached * chance * price < round->cost[exit] || (!is_last && chance < LTXI_SURE)) return 0;
-    round->sure *= chance;
-    round->spent += round->cost[exit];
+    ltxi_odds *odds = ltxi_odds_at(s, depth);
+    int32_t bin = ltxi_bin(sure.prob), rival = ltxi_bin(sure.prob - sure.margin), token, pays;
+    if (s->desc.draft.clock != NULL) ltxi_learn(&odds->time, (float)(ltxi_now(s) - round->began));
+    chance = ltxi_chance(s, bin, depth);
+    if (!is_last) deeper = (odds->deeper[bin] > 0 ? odds->deeper[bin] : 0.5f + 0.5f * chance) - (round->cost[exit + 1] - round->cost[exit]) / worth;
+    value = chance > deeper ? chance : deeper; /* of what is best here, as a chance that would be worth as much */
+    pays = fixed ? sure.prob >= s->desc.draft.stop || !is_last : value >= even;
+    if (round->bin >= 0) ltxi_learn(&ltxi_odds_at(s, depth - 1)->deeper[round->bin], pays && value < 1 ? value : even < 1 ? even : 1);
+    round->bin = bin;
+    if (!pays && !is_last && odds->deeper[bin] > 0) odds->deeper[bin] = ltxi_fma(1.0f / 32, 1.0f - odds->deeper[bin], odds->deeper[bin]); /* look again some time */
+    if (!pays) return LTXI_ENOUGH;
+    if (fixed ? sure.prob < s->desc.draft.stop : chance < value) return LTXI_DEEPER;
     token = greedy ? sure.token : ltx_draw(q, s->model.vocab, ltx_random(round->sampler));
     round->next[parent] = ltxi_add_node(round, parent, token, bin, depth);
-    if (round->tree && s->desc.draft.tree && greedy && round->n < most && reached * ltxi_chance(s, rival) * price >= s->desc.draft.row_cost) {
+    if (round->tree && s->desc.draft.tree && greedy && round->n < most && worth * ltxi_chance(s, rival, depth) >= round->row) {
         ltxi_add_node(round, parent, sure.second, rival, depth);
-        round->spent += s->desc.draft.row_cost;
+        round->spent += round->row;
     }
-    return 1;
+    round->sure *= chance;
+    return LTXI_DRAFTED;
 }
-/* Accept with min(1, p/q), else draw from the positive part of p - q (arXiv 2211.17192). Greedy: equal or not. */
-LTXI_FN int ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, float *q, float *p, const float *logits, int32_t *token)
+/* A row of the chain has got as far as an exit (-1: it was not to draft); the first one would have run anyway. */
+LTXI_FN void ltxi_spend(ltx_session *s, ltxi_draft_round *round, int32_t node, int32_t exit)
+{
+    const float cost = exit < 0 ? round->row : round->cost[exit];
+    if (exit >= 0) ltxi_learn(&s->draft_cost, cost);
+    if (node > 0) round->spent += cost;
+}
+/* The token that full depth chooses: a draft (-1 = none) with min(1, p/q), else one drawn from the positive part of p - q (arXiv 2211.17192). Greedy: the best one. */
+LTXI_FN int32_t ltxi_judge(ltx_session *s, ltx_sampler *sampler, int32_t drafted, float *q, float *p, const float *logits)
 {
     int32_t i, vocab = s->model.vocab;
     float sum = 0, u;
-    if (ltxi_is_greedy(sampler)) { *token = ltxi_argmax(s->m.k, logits, vocab); return drafted == *token; }
+    if (ltxi_is_greedy(sampler)) return ltxi_argmax(s->m.k, logits, vocab);
     ltxi_probabilities(s->m.k, sampler, logits, vocab, p, s->order);
     u = ltx_random(sampler);
-    if (drafted < 0) { *token = ltx_draw(p, vocab, u); return 0; }
-    *token = drafted;
-    if (u * q[drafted] < p[drafted]) return 1;
+    if (drafted < 0) return ltx_draw(p, vocab, u);
+    if (u * q[drafted] < p[drafted]) return drafted;
     for (i = 0; i < vocab; i++) { q[i] = p[i] > q[i] ? p[i] - q[i] : 0.0f; sum += q[i]; }
-    if (sum > 0) *token = ltx_draw(q, vocab, ltx_random(sampler) * sum); /* u in [0, sum) */
-    return 0;
+    return sum > 0 ? ltx_draw(q, vocab, ltx_random(sampler) * sum) : drafted; /* u in [0, sum) */
 }
 /* The token at a position, the one to be fed next included; -1 if it is forgotten or came as an embedding. */
 LTXI_FN int32_t ltxi_past(const ltx_session *s, int32_t token, int32_t position)
@@ -6172,13 +6224,13 @@ LTXI_FN int32_t ltxi_match(const ltx_session *s, int32_t token, int32_t *end)
 LTXI_FN void ltxi_look_up(ltx_session *s, ltxi_draft_round *round, int32_t most)
 {
     int32_t end = 0, token = round->node[0].token, n = ltxi_match(s, token, &end), bin = LTXI_BINS + n - 1, drafted;
-    float gain = s->round_cost / s->round_tokens;
+    float gain = round->price;
     while (n > 0 && round->n < most && end + 1 + round->n <= ltx_position(s)) {
         drafted = ltxi_past(s, token, end + 1 + round->n);
-        gain *= ltxi_chance(s, bin); /* a wrong one in front makes the others worthless */
-        if (drafted < 0 || gain < s->desc.draft.row_cost) break;
+        gain *= ltxi_chance(s, bin, 0); /* a wrong one in front makes the others worthless */
+        if (drafted < 0 || gain < round->row) break;
         round->next[round->n] = ltxi_add_node(round, round->n, drafted, bin, 0);
-        round->spent += s->desc.draft.row_cost;
+        round->spent += round->row;
     }
 }
 /* Draft what the transfers of the last round said. */
@@ -6188,7 +6240,7 @@ LTXI_FN void ltxi_take_ahead(ltx_session *s, ltxi_draft_round *round, int32_t mo
     if (s->n_ahead == 0 || s->ahead_of != round->begin || s->ahead_in != s->now) return;
     for (i = 0; i < ltxi_min(s->n_ahead, most); i++) {
         round->next[i] = ltxi_add_node(round, i, s->ahead[i], LTXI_AHEAD_BIN, 0);
-        round->spent += s->desc.draft.row_cost;
+        round->spent += round->row;
     }
 }
 /* Rows for the known token and for those that are drafted, all from the first step on. */
@@ -6205,18 +6257,21 @@ LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round)
     }
     return LTX_OK;
 }
+static const ltxi_goal ltxi_shallow = { 0, 1, 0, 0 }, ltxi_deep = { 0, 0, 0, 0 };
+LTXI_FN void ltxi_begin_draft(const ltx_session *s, ltxi_draft_round *round) { round->began = ltxi_now(s); round->bin = -1; }
 /* Draft by passes of another plan, and forget what they left. */
 LTXI_FN ltx_result ltxi_draft_by_plan(ltx_session *s, ltxi_draft_round *round, int32_t most, int32_t deep)
 {
-    static const ltxi_goal shallow = { 0, 1, 0, 0 };
     const ltx_plan plan = s->desc.plan;
     int32_t node = 0, length, row, *hold = &s->sequences[s->now].hold;
     ltx_result r = LTX_OK, back;
     s->desc.plan = s->desc.draft.plan;
     *hold = s->desc.plan.count;
     for (length = 0; r == LTX_OK && round->n < most && length < deep; length++) {
+        ltxi_begin_draft(s, round);
         row = ltxi_add_row(s, s->now, round->node[node].token, NULL, node);
-        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK || (r = ltxi_run(s, &shallow)) != LTX_OK || !ltxi_draft(s, round, node, 0, 1, most)) break;
+        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK || (r = ltxi_run(s, &ltxi_shallow)) != LTX_OK || ltxi_draft(s, round, node, 0, 1, most) != LTXI_DRAFTED) break;
+        ltxi_spend(s, round, 1, 0);
         node = round->next[node];
     }
     back = ltxi_rewind(s, s->now, round->begin);
@@ -6227,21 +6282,21 @@ LTXI_FN ltx_result ltxi_draft_by_plan(ltx_session *s, ltxi_draft_round *round, i
 /* Add rows and draft until a draft is not worth it or there are enough: `most` nodes, `deep` of them in a chain. The last one drafts nothing. */
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t most, int32_t deep)
 {
-    static const ltxi_goal shallow = { 0, 1, 0, 0 };
     int32_t first = s->desc.draft.exit, last = s->desc.draft.last, node, length, more, row = 0, *hold = &s->sequences[s->now].hold, rival;
     ltx_result r;
     if (round->transfer > 0) ltxi_take_ahead(s, round, ltxi_min(most, deep));
     if (s->desc.draft.lookup > 0 && round->n == 0) ltxi_look_up(s, round, ltxi_min(most, deep));
     if (round->n == 0 && s->desc.draft.plan.steps != NULL) return ltxi_draft_by_plan(s, round, most, deep);
     if (round->n > 0 || first == 0) return ltxi_certain_rows(s, round);
-    for (node = length = 0, more = 1; more; node = round->next[node], length++) {
+    for (node = length = 0, more = LTXI_DRAFTED; more == LTXI_DRAFTED; node = round->next[node], length++) {
+        ltxi_begin_draft(s, round);
         if ((r = ltxi_node_row(s, round, node, &row)) != LTX_OK) return r;
-        for (more = 0, *hold = first; round->n < most && length < deep && !more && *hold <= last; ++*hold) {
-            if ((r = ltxi_run(s, &shallow)) != LTX_OK) return r;
+        for (more = LTXI_DEEPER, *hold = first; round->n < most && length < deep && more == LTXI_DEEPER && *hold <= last; ++*hold) {
+            if ((r = ltxi_run(s, &ltxi_shallow)) != LTX_OK) return r;
             more = ltxi_draft(s, round, node, *hold - first, *hold == last, most);
         }
+        ltxi_spend(s, round, node, *hold - first - 1);
         s->rows[row].held = 1;
-        if (!more) break;
     }
     for (rival = 1; rival <= round->n; rival++) { /* they run from the first step on */
         if (round->next[round->node[rival].parent] != rival && (r = ltxi_node_row(s, round, rival, &row)) != LTX_OK) return r;
@@ -6275,26 +6330,31 @@ LTXI_FN ltx_result ltxi_transfer_row(ltx_session *s, const ltxi_draft_round *rou
 /* All rows run to the end, with those of transfers, as far as there is place. */
 LTXI_FN ltx_result ltxi_verify(ltx_session *s, const ltxi_draft_round *round)
 {
-    static const ltxi_goal deep = { 0, 0, 0, 0 };
     int32_t i, n = ltxi_min(round->transfer, ltxi_min(s->desc.draft_max - round->n, ltxi_limit(s) - round->begin - 1 - round->n)), *hold = &s->sequences[s->now].hold;
     ltx_result r;
     for (i = 0; i < s->n_rows; i++) s->rows[i].held = 0;
     s->n_ahead = 0;
     for (i = 0; i < n; i++) {
         *hold = s->model.transfers[i].step;
-        if ((r = ltxi_run(s, &deep)) != LTX_OK || (r = ltxi_transfer_row(s, round, i)) != LTX_OK) return r;
+        if ((r = ltxi_run(s, &ltxi_deep)) != LTX_OK || (r = ltxi_transfer_row(s, round, i)) != LTX_OK) return r;
     }
     *hold = LTXI_NO_HOLD;
-    if ((r = ltxi_run(s, &deep)) != LTX_OK) return r;
+    if ((r = ltxi_run(s, &ltxi_deep)) != LTX_OK) return r;
     for (i = 0; i < n; i++) s->ahead[i] = ltxi_argmax(s->m.k, s->logits + (size_t)(round->n + 1 + i) * (size_t)s->model.vocab, s->model.vocab);
     s->n_ahead = ltxi_max(0, n);
     return LTX_OK;
 }
-LTXI_FN void ltxi_learn_one(ltx_session *s, int32_t bin, int32_t right)
+LTXI_FN void ltxi_tally(float *tries, float *hits, float more, float right)
 {
-    if (s->tries[bin] >= 64.0f) { s->tries[bin] *= 0.5f; s->hits[bin] *= 0.5f; } /* forget slowly */
-    s->tries[bin] += 1.0f;
-    s->hits[bin] += right ? 1.0f : 0.0f;
+    if (*tries >= 64.0f) { *tries *= 0.5f; *hits *= 0.5f; } /* forget slowly */
+    *tries += more;
+    *hits += right;
+}
+LTXI_FN void ltxi_tally_draft(ltx_session *s, const ltxi_node *node, float right)
+{
+    ltxi_odds *o = node->depth > 0 && node->bin < LTXI_BINS ? ltxi_odds_at(s, node->depth) : NULL;
+    ltxi_tally(&s->tries[node->bin], &s->hits[node->bin], 1.0f, right);
+    if (o != NULL) ltxi_tally(&o->tries[node->bin], &o->hits[node->bin], 1.0f, right);
 }
 /* Walk from the known token along what the deep logits choose; what came after the first rejection is not judged. Returns the last node that is right. */
 LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_token *out, int32_t *count, uint64_t *tags)
@@ -6303,11 +6363,11 @@ LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_tok
     int32_t node = 0, child = 0, i, kept;
     *tags = ltxi_tag_bit(round, 0);
     for (kept = 0;; kept++, node = child) {
-        ltxi_judge(s, round->sampler, round->next[node] > 0 ? round->node[round->next[node]].token : -1, s->probs + (size_t)node * (size_t)s->model.vocab, p,
-                   s->logits + (size_t)node * (size_t)s->model.vocab, &out[kept].id);
+        out[kept].id = ltxi_judge(s, round->sampler, round->next[node] > 0 ? round->node[round->next[node]].token : -1, s->probs + (size_t)node * (size_t)s->model.vocab, p,
+                                  s->logits + (size_t)node * (size_t)s->model.vocab);
         for (child = 0, i = 1; i <= round->n; i++) {
             if (round->node[i].parent != node) continue;
-            ltxi_learn_one(s, round->node[i].bin, round->node[i].token == out[kept].id);
+            ltxi_tally_draft(s, &round->node[i], round->node[i].token == out[kept].id ? 1.0f : 0.0f);
             if (round->node[i].token == out[kept].id) child = i;
         }
         out[kept].drafted = child > 0;
@@ -6319,11 +6379,22 @@ LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_tok
     *count = kept + 1;
     return node;
 }
-LTXI_FN void ltxi_count_round(ltx_session *s, const ltxi_draft_round *round, int32_t accepted)
+/* One more point for the line through times of verification. The first one is as if it had been two, on a line of slope row_cost. */
+LTXI_FN void ltxi_time_rows(ltx_session *s, float rows, float time)
 {
-    if (s->round_tokens >= 64.0f) { s->round_tokens *= 0.5f; s->round_cost *= 0.5f; }
-    s->round_tokens += (float)(accepted + 1);
-    s->round_cost += 1.0f + round->spent;
+    const float keep = s->timed >= 64.0f ? 0.5f : 1.0f, one = time / ltxi_fma(s->desc.draft.row_cost, rows - 1.0f, 1.0f);
+    if (s->timed > 0) {
+        s->timed = ltxi_fma(s->timed, keep, 1.0f); s->rows_sum = ltxi_fma(s->rows_sum, keep, rows); s->rows_squared = ltxi_fma(s->rows_squared, keep, rows * rows);
+        s->time_sum = ltxi_fma(s->time_sum, keep, time); s->rows_time = ltxi_fma(s->rows_time, keep, rows * time);
+        return;
+    }
+    s->timed = 2.0f; s->rows_sum = 1.0f + 5.0f; s->rows_squared = 1.0f + 25.0f;
+    s->time_sum = ltxi_fma(4.0f, s->desc.draft.row_cost, 2.0f) * one; s->rows_time = ltxi_fma(20.0f, s->desc.draft.row_cost, 6.0f) * one;
+    s->round_cost = s->round_tokens = s->draft_cost = 0; /* what was known so far was no time */
+}
+LTXI_FN void ltxi_count_round(ltx_session *s, const ltxi_draft_round *round, int32_t accepted, float time)
+{
+    ltxi_tally(&s->round_tokens, &s->round_cost, (float)(accepted + 1), s->desc.draft.clock != NULL ? time : 1.0f + round->spent);
     s->stats.rounds++;
     s->stats.drafted += (uint64_t)round->n;
     s->stats.accepted += (uint64_t)accepted;
@@ -6333,6 +6404,8 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     int32_t begin = ltx_position(s), deep = ltxi_min(cap, ltxi_limit(s) - begin) - 1, most = ltxi_min(s->desc.draft.length, s->desc.draft_max - s->desc.draft.transfer), node, i;
     uint64_t seed = sampler->state, tags;
     ltxi_draft_round round;
+    double start, drafted;
+    int32_t rows;
     ltx_result r;
     if ((r = ltx_flush(s)) != LTX_OK) return r;
     round.transfer = s->desc.draft.transfer;
@@ -6341,19 +6414,23 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     if (round.tree) most = ltxi_min(most, LTXI_TREE - round.transfer);
     if (s->kv.window == 0) most = ltxi_min(most, s->desc.ctx - begin - 1); /* rivals want slots, too */
     s->n_ready = 0;
+    start = ltxi_now(s);
     round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f; round.begin = begin; round.n = round.rows = 0; round.next[0] = 0;
     round.node[0].token = token; round.node[0].parent = -1;
-    ltxi_draft_costs(s, round.cost);
+    ltxi_draft_costs(s, &round);
     r = ltxi_draft_rows(s, &round, most, deep);
+    drafted = ltxi_now(s);
+    rows = s->n_rows;
     if (r == LTX_OK) r = ltxi_verify(s, &round);
     s->sequences[s->now].hold = LTXI_NO_HOLD;
     s->sequences[s->now].position = s->sequences[s->now].high; /* rows of a tree are not in order: all of them go below */
     if (r != LTX_OK) { ltx_rewind(s, begin); sampler->state = seed; return r; }
+    if (s->desc.draft.clock != NULL) ltxi_time_rows(s, (float)rows, (float)(ltxi_now(s) - drafted));
     node = ltxi_walk(s, &round, out, count, &tags);
     s->ahead_of = begin + *count; s->ahead_in = s->now;
     if (node != ltxi_leaf(&round)) s->n_ahead = 0;
     for (i = 0; round.tree && i < s->n_storage; i++) ltxi_cache_accept(&s->kv, ltxi_sequence_cache(s, s->now, i), tags);
-    ltxi_count_round(s, &round, *count - 1);
+    ltxi_count_round(s, &round, *count - 1, (float)(ltxi_now(s) - start));
     return ltx_rewind(s, begin + *count);
 }
 #endif /* LTX_NO_SPECULATION */

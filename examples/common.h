@@ -173,6 +173,12 @@ static inline double seconds_now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+/* the same for ltx_draft.clock */
+static inline double draft_clock(void *unused)
+{
+    (void)unused;
+    return seconds_now();
+}
 
 /* Escapes only where someone sees them, and wants to (https://no-color.org). */
 static inline int wants_color(FILE *f)

@@ -95,7 +95,7 @@ static void set_mode(const stage *g, int mode)
         policy.screen = 1;
         policy.threshold = g->scene->threshold;
     }
-    if (mode == DRAFT) draft = g->scene->draft;
+    if (mode == DRAFT) { draft = g->scene->draft; draft.clock = draft_clock; }
     check(ltx_set_policy(g->session, &policy), "policy");
     check(ltx_set_draft(g->session, &draft), "draft");
 }

@@ -474,6 +474,7 @@ static void complete_desc(const ltx_model *model, ltx_session_desc *desc)
     desc->window = set.window[0];
     desc->sinks = set.window[0] ? set.window[1] : 0;
     desc->draft_max = desc->draft.length;
+    if (set.sampler.temperature == 0) desc->draft.clock = draft_clock; /* sampled text shall not depend on time */
     if (desc->rows <= desc->draft_max) desc->rows = desc->draft_max + 1; /* a round is one batch */
 }
 

@@ -273,6 +273,94 @@ static void limits(void)
     kit_free(k);
 }
 
+/* A clock that goes by what a session counted: so much a byte of weights, so much a row and branch. */
+typedef struct meter { ltx_session *s; double byte, row; int calls; } meter;
+static double read_meter(void *user)
+{
+    meter *m = (meter *)user;
+    ltx_stats st;
+    m->calls++;
+    if (m->s == NULL) return m->calls % 5 == 0 ? (double)NAN : m->calls % 7 == 0 ? -1e30 : (double)(m->calls * 37 % 11); /* a broken one */
+    ltx_session_stats(m->s, &st);
+    return m->byte * (double)st.weight_bytes + m->row * (double)(st.attn_rows + st.ffn_rows);
+}
+/* Tokens from a session with this draft; drafted and accepted of the second half. */
+static ltx_stats write_on(kit_session *k, int32_t *text, int n)
+{
+    ltx_sampler greedy = {0};
+    ltx_token out[9];
+    ltx_stats half = {0}, st;
+    int32_t token = 3, count, at = 0;
+    while (at < n) {
+        if (at >= n / 2 && half.rounds == 0) ltx_session_stats(k->s, &half);
+        if (!CHECK_EQ(ltx_decode(k->s, &greedy, token, out, n - at < 9 ? n - at : 9, &count), LTX_OK)) break;
+        for (int i = 0; i < count; i++) text[at++] = out[i].id;
+        token = out[count - 1].id;
+    }
+    ltx_session_stats(k->s, &st);
+    st.drafted -= half.drafted; st.accepted -= half.accepted; st.rounds -= half.rounds;
+    return st;
+}
+/* Length follows what drafts are measured to cost; the text never does. */
+static void by_the_clock(void)
+{
+    enum { LONG = 300 };
+    static const struct { double byte, row; } prices[] = {{1e-6, 0}, {1e-6, 1e-3}, {0, 1}, {0, 0}, {0, 0}};
+    uint64_t drafted[5] = {0};
+    for (int c = 0; c < 4; c++) {
+        kit_model *k = kit_make(&kit_small, 663 + (uint64_t)c);
+        int32_t plain[LONG], text[LONG];
+        ltx_session_desc d = {.ctx = LONG + 8};
+        kit_session s = kit_open(&k->m, &d);
+        write_on(&s, plain, LONG);
+        kit_close(&s);
+        d.draft_max = 8;
+        for (int i = 0; i < 5; i++) {
+            meter m = {NULL, prices[i].byte, prices[i].row, 0};
+            d.draft = kit_draft(1, 8, 0.0f, 0.0f);
+            d.draft.last = 3; d.draft.lookup = i % 2; d.draft.tree = c % 2; d.draft.clock = read_meter; d.draft.user = &m;
+            s = kit_open(&k->m, &d);
+            if (i < 4) m.s = s.s; /* the fourth clock stands still, the fifth is broken */
+            drafted[i] += write_on(&s, text, LONG).drafted;
+            CHECK(memcmp(plain, text, sizeof text) == 0);
+            CHECK(m.calls > LONG / 8);
+            kit_close(&s);
+        }
+        kit_free(k);
+    }
+    printf("  second half: %d drafted where bytes cost, %d where rows cost something, too, %d where only rows do\n", (int)drafted[0], (int)drafted[1], (int)drafted[2]);
+    CHECK(drafted[0] > 2 * drafted[1]);
+    CHECK(drafted[0] > 2 * drafted[2]);
+}
+/* An exit that is sure and wrong is found out, though a deeper one is right when it is as sure. */
+static void by_depth(void)
+{
+    enum { LONG = 400 };
+    kit_model *k = kit_make(&kit_small, 671);
+    test_rng r = {672};
+    ltx_exit exits[KIT_LAYERS];
+    int32_t plain[LONG], text[LONG];
+    memset(exits, 0, sizeof exits);
+    ltx_session_desc d = {.ctx = LONG + 8};
+    kit_session s = kit_open(&k->m, &d);
+    write_on(&s, plain, LONG);
+    kit_close(&s);
+    exits[0].head = kit_mat(k, LTX_F32, k->m.vocab, k->m.dim, 3, &r);
+    k->m.exit_heads = exits;
+    d.draft_max = 6;
+    d.draft = kit_draft(1, 6, 0.0f, 0.05f);
+    d.draft.last = 4;
+    s = kit_open(&k->m, &d);
+    ltx_stats st = write_on(&s, text, LONG);
+    CHECK(memcmp(plain, text, sizeof text) == 0);
+    printf("  second half: %d drafted, %d accepted in %d rounds\n", (int)st.drafted, (int)st.accepted, (int)st.rounds);
+    CHECK(st.accepted > 20);
+    CHECK(4 * (st.drafted - st.accepted) < st.drafted);
+    kit_close(&s);
+    k->m.exit_heads = NULL;
+    kit_free(k);
+}
+
 static void refused(void)
 {
     kit_model *k = kit_make(&kit_small, 641);
@@ -327,6 +415,8 @@ int main(void)
     TEST(transfers_say);
     TEST(sampled);
     TEST(limits);
+    TEST(by_the_clock);
+    TEST(by_depth);
     TEST(refused);
     return test_end();
 }
