@@ -82,7 +82,10 @@
      a long prompt in stages        ltx_hold (layered prefill); rows at different loops: ltx_batch.first
      logits of any depth            a gate of yours with want_logits that says LTX_GO (logit lens); two of them make contrast or guidance,
                                     to be mixed by you and given to ltx_sample
-     decide yourself                ltx_policy.gate; look at or change hidden vectors: ltx_policy.tap
+     layers that a prompt needs     ltx_trace_tap on the prompt, ltx_plan_freeze -> ltx_set_plan (LAC)
+     a plan per sequence            a gate of yours that skips steps by ltx_view.sequence, with all_rows
+     decide yourself                ltx_policy.gate; look at or change hidden vectors: ltx_policy.tap, neurons of an ffn: ltx_policy.neurons
+     what came out of layer b       ltx_policy.tap can put it into layer a of a second run (back-patching), or add to it (steering)
      find out what pays             tools/ltx-profile
 
    KEYS AND VALUES OF LAYERS THAT DID NOT RUN (ltx_plan.fill)
@@ -432,8 +435,8 @@ typedef enum ltx_rule {
     LTX_EXIT_ASK,     /* ask ltx_policy.gate                                            */
     LTX_EXIT_PATIENCE, /* leave when `threshold` gates in a row, this one included, have had the same best token (PABEE, arXiv 2006.04152) */
     LTX_EXIT_PROBE,   /* leave when the layer's learned probe (ltx_model.probes) says  >= threshold; needs no head */
-    LTX_EXIT_CHANGE   /* leave when |hidden| after - before < threshold * (largest - least such change at the gates so far);
-                         needs no head, never says yes at a row's first gate (LAC, arXiv 2505.14467)        */
+    LTX_EXIT_CHANGE   /* leave when the change of the hidden vector's length, whatever its sign, < threshold * (largest - least such change at the gates so far,
+                         this one and 0 among them); needs no head. With gates everywhere the halt of LAC (arXiv 2505.14467), by row; see ltx_trace */
 } ltx_rule;
 
 /* What a callback sees of one row after a step. Pointers are valid during the call. */
@@ -466,7 +469,9 @@ typedef struct ltx_policy {
                                if their most probable token reaches the threshold among them. Saves most heads; a row whose best
                                token is not on the list goes on. Without a list: no effect       */
     ltx_gate_fn *tap;       /* NULL = none; may answer LTX_GO or LTX_STOP                        */
-    void        *user;      /* handed to both                                                    */
+    void       (*neurons)(void *user, const ltx_view *view); /* NULL = none. Called for every row in the middle of every ffn: view->hidden are the view->dim
+                               numbers, to be looked at or changed, that w_down is multiplied with next; step and layer are those that run */
+    void        *user;      /* handed to all of them                                             */
     int32_t      monotone;  /* 1: no row goes past a gate where one of its sequence has left before, or less deep (SkipDecode, arXiv 2307.02628), so that LTX_FILL_NONE leaves no holes that
                                anybody sees. One row with logits a call and sequence; a gate of yours must not skip steps. A rewind to 0 and ltx_set_plan forget depths */
     int32_t      by_kind;   /* 1: with LTX_EXIT_COSINE and all_rows, the rows of a kind leave together, when the mean of their cosines is >= kinds[kind]
@@ -498,6 +503,21 @@ typedef struct ltx_draft {
     ltx_plan plan;    /* .steps not NULL: whole passes of this plan draft, which skips layers wherever it likes, and verification begins at step 0 again (Draft & Verify,
                          arXiv 2309.08168). exit is 0 then; caches are among those of the session's plan; its fill is not used. Borrowed */
 } ltx_draft;
+
+/* What each step does to the length of hidden vectors, and which steps a text makes use of (LAC, arXiv 2505.14467). A step is active for a row when it changes
+   the length by at least alpha times the range of the changes before it (by 0 or more, where there is none). Put the struct into ltx_policy.user and ltx_trace_tap into ltx_policy.tap,
+   feed a prompt from position 0, then leave out what it did not need: ltx_plan_freeze removes steps that were active for less than this share of the rows that ran
+   them, of the plan that was traced (the first one stays if no other does; LTX_E_ARG if the counts are not those of `count` steps). */
+typedef struct ltx_trace {
+    float   alpha;         /* 0 = 0.8                                                            */
+    float  *rows;          /* [cap][3] of yours: length, least, largest change of rows at positions 0..cap-1; later ones are not looked at */
+    int32_t cap;
+    int32_t steps;         /* steps of the plan: room in                                         */
+    float  *changes;       /* [cap][steps] of yours, to see them, or NULL                        */
+    int32_t ran[LTX_MAX_STEPS], active[LTX_MAX_STEPS]; /* counted: rows that ran a step, rows for which it was active; begin with 0 */
+} ltx_trace;
+LTX_API int32_t ltx_trace_tap(void *trace, const ltx_view *view);
+LTX_API ltx_result ltx_plan_freeze(ltx_step *steps, int32_t *count, const ltx_trace *trace, float share);
 
 /* ---- sessions ------------------------------------------------------------------------------------------- */
 
@@ -4588,7 +4608,7 @@ typedef struct ltxi_row {
     uint8_t routed;  /* the router of its next step lets it in */
     uint8_t filling; /* left under LTX_FILL_PROJECT: goes on by itself to the end of the plan       */
     int32_t best, same;  /* LTX_EXIT_PATIENCE: best token at the last gate, for how many gates       */
-    float   least, most; /* LTX_EXIT_CHANGE: range of the changes so far                             */
+    float   least, most; /* LTX_EXIT_CHANGE: range of the changes so far, 0 in it                    */
     int32_t gates;       /* how many this row has been asked at                                      */
     int32_t kind, peers; /* rows of its kind that came with it, itself included                      */
     int32_t company, mixed; /* equal for rows that came together; is one of these of another kind than 0 */
@@ -4979,9 +4999,9 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     memset(s->sequences, 0, (size_t)s->desc.sequences * sizeof *s->sequences);
     for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = s->sequences[i].depth = LTXI_NO_HOLD;
     s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
-    for (i = 0; i < LTXI_ALL_BINS; i++) { /* as if a confidence of p had been right sqrt(p) of the time, twice: hopeful, so that it is tried; a match of n n / 8 of the time */
+    for (i = 0; i < LTXI_ALL_BINS; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
         s->tries[i] = 2.0f;
-        s->hits[i] = i < LTXI_BINS ? 2.0f * sqrtf(((float)i + 0.5f) / (float)LTXI_BINS) : 2.0f * (float)ltxi_min(i - LTXI_BINS + 1, LTXI_LOOKUP) / (float)LTXI_LOOKUP;
+        s->hits[i] = i < LTXI_BINS ? 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS : 2.0f * (float)ltxi_min(i - LTXI_BINS + 1, LTXI_LOOKUP) / (float)LTXI_LOOKUP;
     }
     memset(s->odds, 0, (size_t)s->n_odds * sizeof *s->odds);
     s->round_cost = s->round_tokens = 1.0f;
@@ -5347,6 +5367,25 @@ LTXI_FN void ltxi_act_row(const ltxi_rowwise *w, int32_t i) /* up = act(gate) .*
     s->m.k->map(acts[s->model.act], g, w->cols, g);
     if (gated) s->m.k->mulv(u, g, 0, w->cols);
 }
+/* What a callback sees of a row: the step that it has just run, -1 before the first. */
+LTXI_FN ltx_view ltxi_view_of(const ltx_session *s, const ltxi_row *r)
+{
+    ltx_view v;
+    v.step = r->pc - 1; v.layer = r->pc == 0 ? -1 : ltxi_step_of(s, r)[-1].layer; v.position = r->position; v.token = r->token;
+    v.dim = s->model.dim; v.vocab = s->model.vocab; v.hidden = ltxi_hidden(s, r); v.before = NULL; v.logits = NULL; v.sequence = r->sequence;
+    return v;
+}
+LTXI_FN void ltxi_show_neurons(const ltx_session *s, const int32_t *idx, int32_t n, int32_t neurons)
+{
+    const ltx_policy *p = &s->desc.policy;
+    int32_t i;
+    for (i = 0; p->neurons != NULL && i < n; i++) {
+        ltx_view v = ltxi_view_of(s, &s->rows[idx[i]]);
+        v.step++; v.layer = ltxi_step_of(s, &s->rows[idx[i]])->layer; /* it has not run yet */
+        v.hidden = s->up + (size_t)i * (size_t)s->ld; v.dim = neurons;
+        p->neurons(p->user, &v);
+    }
+}
 LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
 {
     const ltx_layer *l = &s->model.layers[st->layer];
@@ -5360,6 +5399,7 @@ LTXI_FN void ltxi_ffn_branch(ltx_session *s, const ltx_step *st, const int32_t *
     if (l->w_gate.data != NULL) ltxi_adapt(s, idx, n, offsetof(ltx_adapter, gate), s->xn, s->att, s->ld, s->y);
     w.l = l;
     ltxi_row_by_row(&w, ltxi_act_row);
+    ltxi_show_neurons(s, idx, n, l->w_up.rows);
     ltxi_project(s, s->up, n, &out, 1);
     ltxi_adapt(s, idx, n, offsetof(ltx_adapter, down), s->up, s->y, s->ld, s->xn);
     ltxi_add_branch(s, st->run & (LTX_WEIGH | LTX_WEIGH_FFN), idx, n, st->ffn_scale, &l->ffn_norm, &l->ffn_norm_bias);
@@ -5427,7 +5467,7 @@ LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, const float *before, cons
 {
     const ltx_policy *p = &s->desc.policy;
     const float *x = ltxi_hidden(s, r);
-    float now, then, range = r->most - r->least;
+    float now, then;
     int32_t first = r->gates++ == 0;
     ltxi_sure sure;
     switch (p->rule) {
@@ -5440,9 +5480,9 @@ LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, const float *before, cons
         now = s->m.k->dot(x, x, s->model.dim);
         then = s->m.k->dot(before, before, s->model.dim);
         now = sqrtf(now) - sqrtf(then);
-        r->least = first || now < r->least ? now : r->least;
-        r->most = first || now > r->most ? now : r->most;
-        return !first && now < p->threshold * range;
+        r->least = now < r->least ? now : r->least;
+        r->most = now > r->most ? now : r->most;
+        return ltxi_abs(now) < p->threshold * (r->most - r->least);
     default: break;
     }
     sure = ltxi_how_sure(s->m.k, logits, s->probs, s->model.vocab);
@@ -5453,14 +5493,6 @@ LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, const float *before, cons
     }
     if (p->rule == LTX_EXIT_ENTROPY) return sure.entropy <= p->threshold;
     return (p->rule == LTX_EXIT_MARGIN ? sure.margin : sure.prob) >= p->threshold;
-}
-/* What a callback sees of a row: the step that it has just run, -1 before the first. */
-LTXI_FN ltx_view ltxi_view_of(const ltx_session *s, const ltxi_row *r)
-{
-    ltx_view v;
-    v.step = r->pc - 1; v.layer = r->pc == 0 ? -1 : ltxi_step_of(s, r)[-1].layer; v.position = r->position; v.token = r->token;
-    v.dim = s->model.dim; v.vocab = s->model.vocab; v.hidden = ltxi_hidden(s, r); v.before = NULL; v.logits = NULL; v.sequence = r->sequence;
-    return v;
 }
 /* The answer of a gate to one row: steps to skip, LTX_LEAVE, LTX_UNDO or LTX_STOP. */
 LTXI_FN int32_t ltxi_ask(ltx_session *s, ltxi_row *r)
@@ -5841,6 +5873,31 @@ LTX_API ltx_result ltx_plan_within(const ltx_model *model, const ltx_step *steps
         if ((n == *count || any || (model->exits[layer / 32] >> layer % 32 & 1u)) && ltx_plan_bytes(model, steps, n) <= bytes) { *count = n; return LTX_OK; }
     }
     return LTX_E_FULL;
+}
+LTX_API int32_t ltx_trace_tap(void *trace, const ltx_view *view)
+{
+    ltx_trace *t = (ltx_trace *)trace;
+    float length, change, *row;
+    if (view->position >= t->cap || view->step >= t->steps) return LTX_GO;
+    row = t->rows + (size_t)view->position * 3;
+    length = sqrtf(ltxi_scalar_dot(view->hidden, view->hidden, view->dim));
+    change = view->step < 0 ? 0 : length - row[0];
+    row[0] = length;
+    if (view->step < 0) { row[1] = FLT_MAX; row[2] = -FLT_MAX; return LTX_GO; } /* no change yet */
+    t->ran[view->step]++;
+    t->active[view->step] += row[1] > row[2] ? change >= 0 : change >= (t->alpha > 0 ? t->alpha : 0.8f) * (row[2] - row[1]);
+    row[1] = change < row[1] ? change : row[1];
+    row[2] = change > row[2] ? change : row[2];
+    if (t->changes != NULL) t->changes[(size_t)view->position * (size_t)t->steps + (size_t)view->step] = change;
+    return LTX_GO;
+}
+LTX_API ltx_result ltx_plan_freeze(ltx_step *steps, int32_t *count, const ltx_trace *trace, float share)
+{
+    int32_t i, n = 0;
+    if (*count != trace->steps || !ltxi_in_unit(share)) return LTX_E_ARG;
+    for (i = 0; i < *count; i++) if ((float)trace->active[i] >= share * (float)trace->ran[i]) steps[n++] = steps[i];
+    *count = ltxi_max(1, n);
+    return LTX_OK;
 }
 LTX_API ltx_result ltx_plan_gates(ltx_step *steps, int32_t count, int32_t first, int32_t every)
 {

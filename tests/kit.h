@@ -293,8 +293,8 @@ static inline int kit_go_on(ltx_session *s, int32_t *text, int have, int want, i
 static inline void kit_threshold(const ltx_model *m, ltx_session_desc *d)
 {
     int rule = d->policy.rule, falls = rule == LTX_EXIT_ENTROPY || rule == LTX_EXIT_CHANGE; /* these say yes below it */
-    float low = rule == LTX_EXIT_COSINE ? -1.0f : rule == LTX_EXIT_CHANGE ? -50.0f : 0.0f;
-    float high = rule == LTX_EXIT_ENTROPY ? 8.0f : rule == LTX_EXIT_CHANGE ? 50.0f : rule == LTX_EXIT_PATIENCE ? (float)d->plan.count : 1.0f;
+    float low = rule == LTX_EXIT_COSINE ? -1.0f : 0.0f;
+    float high = rule == LTX_EXIT_ENTROPY ? 8.0f : rule == LTX_EXIT_PATIENCE ? (float)d->plan.count : 1.0f;
     int32_t tokens[24];
     const float *logits;
     ltx_session_desc e = *d;

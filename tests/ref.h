@@ -1008,19 +1008,18 @@ static inline double ref_dot(const double *a, const double *b, int n)
     return sum;
 }
 
-/* The number that the rule compares with its threshold. For the change of length: over the range of earlier ones, so that
-   below the threshold means yes; a first change has no range. */
+/* The number that the rule compares with its threshold. For the change of length: its size over the range of the changes so far, 0 among them, so that
+   below the threshold means yes. */
 static inline double ref_measure(const ref_state *s, int rule, int layer, const double *before, const double *h, ref_outcome *out)
 {
     const ref_model *m = s->m;
     int first_gate = out->answers++ == 0;
     if (rule == LTX_EXIT_COSINE) return ref_dot(before, h, m->dim) / sqrt(ref_dot(before, before, m->dim) * ref_dot(h, h, m->dim));
     if (rule == LTX_EXIT_CHANGE) {
-        double change = sqrt(ref_dot(h, h, m->dim)) - sqrt(ref_dot(before, before, m->dim)), range = out->most - out->least;
-        out->least = first_gate ? change : fmin(out->least, change);
-        out->most = first_gate ? change : fmax(out->most, change);
-        if (first_gate) return 1e30;
-        return range > 0.0 ? change / range : change < 0.0 ? -1e30 : 1e30;
+        double change = sqrt(ref_dot(h, h, m->dim)) - sqrt(ref_dot(before, before, m->dim));
+        out->least = fmin(out->least, change);
+        out->most = fmax(out->most, change);
+        return out->most > out->least ? fabs(change) / (out->most - out->least) : 1e30;
     }
     if (rule == LTX_EXIT_PROBE) {
         double *a = ref_new(m->dim), z;

@@ -1098,9 +1098,138 @@ static void counting_rules(void)
     kit_free(k);
 }
 
+/* ==== traces and neurons ================================================================================== */
+
+/* LAC's probe: changes of length as the reference has them, what is active from them as SYSTEMS says it, and the plan that follows. */
+static void traces(void)
+{
+    enum { STEPS = MAX_STEPS };
+    static float rows[N * 3], changes[N * STEPS];
+    ltx_adapter two[2];
+    int32_t tokens[N], close = 0;
+    kit_model *k = new_model(&floats, 31, two);
+    ref_model ref;
+    kit_tokens(tokens, N, VOCAB, 32);
+    ref_model_load(&k->m, &ref);
+    for (int kind = FULL; kind <= REPEATED; kind++) {
+        ltx_step steps[MAX_STEPS], frozen[MAX_STEPS];
+        ltx_session_desc d = plan_desc(&k->m, kind, steps);
+        static ltx_trace t;
+        int32_t ran[STEPS] = {0}, active[STEPS] = {0}, count = d.plan.count, kept;
+        trace none = run(&k->m, &d, tokens, 5);
+        memset(&t, 0, sizeof t);
+        t.alpha = kind == FULL ? 0.0f : 0.3f; t.rows = rows; t.cap = N - 3; t.steps = count; t.changes = changes;
+        d.kv = LTX_KV_F32;
+        d.policy.tap = ltx_trace_tap; d.policy.user = &t;
+        trace traced = run(&k->m, &d, tokens, 5);
+        d.policy.tap = NULL;
+        none = run(&k->m, &d, tokens, 5);
+        CHECK(same(&none, &traced)); /* it only looks */
+        ref_options exact = {0, REF_KV_EXACT, 0, 0};
+        ref_state *s = ref_open(&ref, &exact);
+        double *h = ref_new(ref.dim), *base = ref_new(ref.dim);
+        for (int p = 0; p < N - 3; p++) {
+            double before, least = 0, most = 0;
+            int any = 0;
+            s->position = p;
+            for (int i = 0; i < ref.dim; i++) h[i] = ref.embed.w[(size_t)tokens[p] * (size_t)ref.dim + (size_t)i];
+            for (int i = 0; i < count; i++) {
+                before = sqrt(ref_dot(h, h, ref.dim));
+                ref_run_step(s, &d.plan, i, h, base, 1);
+                double change = sqrt(ref_dot(h, h, ref.dim)) - before, threshold = any ? (t.alpha > 0 ? (double)t.alpha : 0.8) * (most - least) : 0.0;
+                CHECK(fabs(change - (double)changes[p * count + i]) < 1e-4 * (1.0 + before));
+                if (fabs(change - threshold) < 1e-4 * (1.0 + before)) close++;
+                ran[i]++;
+                active[i] += change >= threshold;
+                least = any ? fmin(least, change) : change;
+                most = any ? fmax(most, change) : change;
+                any = 1;
+            }
+        }
+        free(h); free(base);
+        ref_close(s);
+        for (int i = 0; i < count; i++) {
+            CHECK_EQ(t.ran[i], ran[i]);
+            CHECK(abs(t.active[i] - active[i]) <= close);
+        }
+        for (int share = 0; share <= 4; share++) {
+            memcpy(frozen, steps, sizeof frozen);
+            kept = count;
+            CHECK_EQ(ltx_plan_freeze(frozen, &kept, &t, 0.25f * (float)share), LTX_OK);
+            int n = 0;
+            for (int i = 0; i < count; i++) if (4 * t.active[i] >= share * t.ran[i]) CHECK(memcmp(&frozen[n++], &steps[i], sizeof *steps) == 0);
+            CHECK_EQ(kept, n > 0 ? n : 1);
+            if (share == 0) CHECK_EQ(kept, count); /* off */
+        }
+        kept = count - 1;
+        CHECK_EQ(ltx_plan_freeze(frozen, &kept, &t, 0.5f), LTX_E_ARG);
+    }
+    ref_model_free(&ref);
+    kit_free(k);
+}
+
+/* Neurons of an ffn: one that is set to 0 is one whose column of w_down is 0; one that is set to a constant adds that much of its column. */
+typedef struct surgeon { int layer, neuron, calls, widths; float to; } surgeon;
+static void operate(void *user, const ltx_view *v)
+{
+    surgeon *o = (surgeon *)user;
+    o->calls++;
+    o->widths += v->dim;
+    if (v->layer == o->layer && v->step == o->layer && v->before == NULL && v->position > 3) v->hidden[o->neuron] = o->to;
+}
+static void neurons(void)
+{
+    ltx_adapter two[2];
+    int32_t tokens[N];
+    ltx_step steps[MAX_STEPS];
+    kit_model *k = new_model(&floats, 41, two);
+    ltx_session_desc d = plan_desc(&k->m, FULL, steps);
+    surgeon o = {-1, 0, 0, 0, 0.0f};
+    kit_tokens(tokens, N, VOCAB, 42);
+    trace none = run(&k->m, &d, tokens, 5);
+    d.policy.neurons = operate; d.policy.user = &o;
+    trace looked = run(&k->m, &d, tokens, 5);
+    CHECK(same(&none, &looked));
+    CHECK(memcmp(&none.st, &looked.st, sizeof none.st) == 0);
+    CHECK_EQ((uint64_t)o.calls, none.st.ffn_rows);
+    CHECK_EQ(o.widths, o.calls * k->m.layers[0].w_up.rows);
+    for (o.layer = 0; o.layer < L; o.layer++) {
+        ltx_mat *down = &k->layers[o.layer].w_down, *bias = &k->layers[o.layer].b_down, was = *bias;
+        float *w = (float *)(uintptr_t)down->data, column[DIM], moved[DIM] = {0};
+        for (int c = 0; c < 2; c++) {
+            o.neuron = 7 + o.layer; o.to = c == 0 ? 0.0f : 1.5f;
+            d.policy.neurons = operate;
+            trace cut = run(&k->m, &d, tokens, 5);
+            CHECK(memcmp(cut.row[0], none.row[0], 4 * sizeof cut.row[0]) == 0); /* rows 0 to 3 were left alone */
+            CHECK(!same(&cut, &none));
+            /* the same by weights, of a session that takes the first four rows from the model as it was */
+            d.policy.neurons = NULL;
+            kit_session s = kit_open(&k->m, &d);
+            const float *logits;
+            CHECK_EQ(ltx_eval(s.s, tokens, 4, NULL), LTX_OK);
+            for (int i = 0; i < DIM; i++) {
+                column[i] = w[i * down->cols + o.neuron];
+                w[i * down->cols + o.neuron] = 0;
+                moved[i] = (was.data != NULL ? ((const float *)was.data)[i] : 0.0f) + o.to * column[i];
+            }
+            if (was.data != NULL) bias->data = moved;
+            for (int p = 4; p < N && (was.data != NULL || c == 0); p++) {
+                CHECK_EQ(ltx_eval(s.s, &tokens[p], 1, &logits), LTX_OK);
+                for (int i = 0; i < VOCAB; i++) CHECK(c == 0 && was.data == NULL ? memcmp(&logits[i], &cut.row[p][i], 4) == 0 : fabsf(logits[i] - cut.row[p][i]) < 1e-3f);
+            }
+            for (int i = 0; i < DIM; i++) w[i * down->cols + o.neuron] = column[i];
+            *bias = was;
+            kit_close(&s);
+        }
+    }
+    kit_free(k);
+}
+
 int main(void)
 {
     test_begin("test_depth");
+    TEST(traces);
+    TEST(neurons);
     TEST(logit_lens);
     TEST(contrast_and_guidance);
     TEST(steering);
