@@ -1461,6 +1461,8 @@ enum { LTXI_ACTS_FLOAT, LTXI_ACTS_BLOCK, LTXI_ACTS_SUPER, LTXI_ACTS_ROW }; /* fl
 #define LTXI_ENUM_GROUPED(name, bytes, acts, extra) LTXI_T##name,
 #define LTXI_TRAIT(name, fn, block, bytes, acts) { LTX_##name, block, bytes, LTXI_ACTS_##acts, 1, 0, LTXI_S(#name) },
 #define LTXI_TRAIT_GROUPED(name, bytes, acts, extra) { LTX_##name, LTXI_BLOCK, bytes, LTXI_ACTS_##acts, LTXI_GROUP, extra, LTXI_S(#name) },
+#define LTXI_NUMBER(name, fn, block, bytes, acts) case LTX_##name: return LTXI_T##name;
+#define LTXI_NUMBER_GROUPED(name, bytes, acts, extra) case LTX_##name: return LTXI_T##name;
 #define LTXI_DECODE(name, fn, block, bytes, acts) case LTXI_T##name: ltxi_decode_##fn(in, n, y); break;
 #define LTXI_ENCODE(name, fn, block, bytes, acts) case LTXI_T##name: ltxi_encode_##fn(x, n, out); break;
 enum { LTXI_FORMATS(LTXI_ENUM) LTXI_GROUPED(LTXI_ENUM_GROUPED) LTXI_TYPES };
@@ -1468,17 +1470,12 @@ typedef struct ltxi_trait { int32_t type, block, bytes, acts, group, extra; char
 static const ltxi_trait ltxi_traits[LTXI_TYPES] = { LTXI_FORMATS(LTXI_TRAIT) LTXI_GROUPED(LTXI_TRAIT_GROUPED) };
 LTXI_FN void ltxi_decode(int32_t trait, const uint8_t *in, int32_t n, float *y) { switch (trait) { LTXI_FORMATS(LTXI_DECODE) } }
 LTXI_FN void ltxi_encode(int32_t trait, const float *x, int32_t n, uint8_t *out) { switch (trait) { LTXI_FORMATS(LTXI_ENCODE) } }
-LTXI_FN int32_t ltxi_trait_of(int32_t type) /* row of ltxi_traits or -1 */
-{
-    int32_t i;
-    for (i = 0; i < LTXI_TYPES; i++) if (ltxi_traits[i].type == type) return i;
-    return -1;
-}
+LTXI_FN int32_t ltxi_trait_of(int32_t type) { switch (type) { LTXI_FORMATS(LTXI_NUMBER) LTXI_GROUPED(LTXI_NUMBER_GROUPED) default: return -1; } } /* row of ltxi_traits or -1 */
+LTXI_FN size_t ltxi_trait_bytes(const ltxi_trait *t, int32_t cols) { return ltxi_add(ltxi_mul((size_t)(cols / t->block), (size_t)t->bytes), (size_t)t->extra); } /* of a row */
 LTX_API size_t ltx_row_bytes(int32_t type, int32_t cols)
 {
     int32_t t = ltxi_trait_of(type);
-    if (t < 0 || cols < 0 || cols % ltxi_traits[t].block != 0) return 0;
-    return ltxi_add(ltxi_mul((size_t)(cols / ltxi_traits[t].block), (size_t)ltxi_traits[t].bytes), (size_t)ltxi_traits[t].extra);
+    return t < 0 || cols < 0 || cols % ltxi_traits[t].block != 0 ? 0 : ltxi_trait_bytes(&ltxi_traits[t], cols);
 }
 LTX_API size_t ltx_mat_bytes(int32_t type, int32_t rows, int32_t cols)
 {
@@ -3863,7 +3860,7 @@ LTXI_FN ltxi_job ltxi_job_of(const ltx_mat *w, const ltx_mat *bias, float *y, in
     ltxi_job j;
     j.w = w; j.bias = bias != NULL && bias->data != NULL ? bias : NULL; j.y = y; j.ld = ld; j.map = NULL; j.add = 0;
     j.trait = w->data != NULL ? ltxi_trait_of(w->type) : 0; /* absent: no rows, so no tiles */
-    j.bytes = ltx_row_bytes(w->type, w->cols);
+    j.bytes = ltxi_trait_bytes(&ltxi_traits[j.trait], w->cols);
     return j;
 }
 typedef struct ltxi_product {
@@ -4591,7 +4588,7 @@ typedef struct ltxi_sequence {
     int32_t hold;           /* its rows stop before this step                                  */
     int32_t depth, depth_before; /* the least at which one of its rows has left, for policy.monotone; before the call */
     int32_t begin, coming, wanting; /* of a call: position before it; rows that it adds, those that want logits */
-    int32_t kinds[LTX_KINDS], rows; /* of a piece: rows of each kind that it adds, and all     */
+    int32_t kinds[LTX_KINDS]; /* of a piece: rows of each kind that it adds                   */
 } ltxi_sequence;
 typedef struct ltxi_row {
     int32_t token, position, sequence;
@@ -4605,7 +4602,7 @@ typedef struct ltxi_row {
     int32_t slot;  /* its place in ltx_session.x and .angles                                        */
     uint8_t decided; /* logits are read (or it left): rides along for its keys and values only      */
     uint8_t held;    /* a drafted row: waits, but rides along, until verification */
-    uint8_t routed;  /* the router of its next step lets it in */
+    uint8_t chosen;  /* what was decided about it among others last: the step keeps it, its router lets it in, its kind leaves */
     uint8_t filling; /* left under LTX_FILL_PROJECT: goes on by itself to the end of the plan       */
     int32_t best, same;  /* LTX_EXIT_PATIENCE: best token at the last gate, for how many gates       */
     float   least, most; /* LTX_EXIT_CHANGE: range of the changes so far, 0 in it                    */
@@ -4698,6 +4695,8 @@ LTXI_FN int ltxi_adapter_ok(const ltx_log *log, const ltx_model *m, int32_t step
     return !(st->run & LTX_FFN) || ((l->w_gate.data == NULL || ltxi_lora_ok(log, step, m, &a->gate, &l->w_gate)) && ltxi_lora_ok(log, step, m, &a->up, &l->w_up) && ltxi_lora_ok(log, step, m, &a->down, &l->w_down));
 }
 LTXI_FN int ltxi_in_unit(float x) { return x >= 0 && x <= 1; }
+LTXI_FN int ltxi_routes(const ltx_step *st) { return st->route > 0 || st->route < 0; }
+LTXI_FN int ltxi_asks_router(const ltx_step *st) { return ltxi_routes(st) || (st->run & (LTX_WEIGH | LTX_WEIGH_FFN)) != 0; }
 LTXI_FN int ltxi_fills(const ltx_step *st) { return (st->run & (LTX_ATTN | LTX_SHARE)) == LTX_ATTN; }
 /* Of the steps before, or NULL: the one that fills the same cache. */
 LTXI_FN const ltx_step *ltxi_filler(const ltx_plan *p, int32_t step)
@@ -4720,7 +4719,7 @@ LTXI_FN ltx_result ltxi_plan_check(const ltx_log *log, const ltx_model *m, const
         if ((st->run & LTX_ATTN && !ltxi_has_attn(&m->layers[st->layer])) || (st->run & LTX_FFN && !ltxi_has_ffn(&m->layers[st->layer])))
             return ltxi_fail(log, LTX_E_ARG, i, "step.run", LTXI_S("the layer lacks this branch"), 0, st->run);
         if (!ltxi_adapter_ok(log, m, i, st)) return ltxi_fail(log, LTX_E_ARG, i, "step.adapter", LTXI_S("no such adapter, or it does not suit the layer"), m->n_adapters, st->adapter);
-        if (!ltxi_in_unit(ltxi_abs(st->route)) || !ltxi_in_unit(st->keep) || ((ltxi_abs(st->route) > 0 || st->run & (LTX_WEIGH | LTX_WEIGH_FFN)) && m->layers[st->layer].router.data == NULL))
+        if (!ltxi_in_unit(ltxi_abs(st->route)) || !ltxi_in_unit(st->keep) || (ltxi_asks_router(st) && m->layers[st->layer].router.data == NULL))
             return ltxi_fail(log, LTX_E_ARG, i, "step.route, step.keep", LTXI_S("not from 0 to 1, or the layer has no router"), 0, st->layer);
         if (!ltxi_finite(st->attn_scale) || !ltxi_finite(st->ffn_scale)) return ltxi_fail(log, LTX_E_ARG, i, "step.attn_scale, step.ffn_scale", LTXI_S("not finite"), 0, 0);
         if (st->cache < 0 || st->cache > LTX_MAX_STEPS) return ltxi_fail(log, LTX_E_ARG, i, "step.cache", LTXI_S("out of range"), LTX_MAX_STEPS, st->cache);
@@ -4812,7 +4811,7 @@ LTXI_FN ltx_result ltxi_draft_check(const ltx_log *log, const ltx_model *m, cons
 {
     int32_t steps = p->steps == NULL ? m->n_layers : p->count, i, routers = 0;
     ltx_result r;
-    for (i = 0; p->steps != NULL && i < p->count; i++) routers |= p->steps[i].route > 0 || p->steps[i].route < 0 || p->steps[i].run & LTX_RENUMBER;
+    for (i = 0; p->steps != NULL && i < p->count; i++) routers |= ltxi_routes(&p->steps[i]) || p->steps[i].run & LTX_RENUMBER;
     if (routers && (d->tree || d->transfer > 0)) return ltxi_fail(log, LTX_E_ARG, -1, "draft.tree, draft.transfer", LTXI_S("not with routers or positions of a step's own"), 0, 1);
     if ((r = ltxi_range(log, "draft.tree", 0, d->tree, 1)) != LTX_OK || (r = ltxi_range(log, "draft.transfer", 0, d->transfer, ltxi_min(m->n_transfers, ltxi_max(0, draft_max - 1)))) != LTX_OK) return r;
     if (d->transfer > 0 && (r = ltxi_range(log, "transfers.step", 1, m->transfers[d->transfer - 1].step, steps - 1)) != LTX_OK) return r;
@@ -5214,6 +5213,7 @@ LTXI_FN const ltx_adapter *ltxi_adapter_of(const ltx_session *s, const ltx_step 
 LTXI_FN void ltxi_adapt(ltx_session *s, const int32_t *idx, int32_t n, size_t part, const float *x, float *y, int32_t ld, float *t)
 {
     int32_t first, end;
+    if (s->model.n_adapters == 0) return;
     for (first = 0; first < n; first = end) {
         const ltx_adapter *ad = ltxi_adapter_of(s, ltxi_step_of(s, &s->rows[idx[first]]));
         for (end = first + 1; end < n && ltxi_adapter_of(s, ltxi_step_of(s, &s->rows[idx[end]])) == ad; end++) { }
@@ -5448,7 +5448,7 @@ LTXI_FN float ltxi_cosine(const ltx_session *s, const ltxi_row *r)
     const float *x = ltxi_hidden(s, r), *before = s->before + (size_t)r->slot * (size_t)s->ld;
     return s->m.k->dot(x, before, s->model.dim) / sqrtf(s->m.k->dot(x, x, s->model.dim) * s->m.k->dot(before, before, s->model.dim));
 }
-/* Rows of a sequence and kind answer as one: do they leave? The answers are put into `routed`, which is free here. */
+/* Rows of a sequence and kind answer as one: are they chosen to leave? */
 LTXI_FN void ltxi_ask_kinds(ltx_session *s, const int32_t *asked, int32_t count)
 {
     const ltx_policy *p = &s->desc.policy;
@@ -5457,9 +5457,9 @@ LTXI_FN void ltxi_ask_kinds(ltx_session *s, const int32_t *asked, int32_t count)
         ltxi_row *r = &s->rows[asked[i]];
         float sum = 0;
         for (j = i; j > 0 && s->rows[asked[j - 1]].sequence == r->sequence; j--) if (s->rows[asked[j - 1]].kind == r->kind) break;
-        if (j > 0 && s->rows[asked[j - 1]].sequence == r->sequence) { r->routed = s->rows[asked[j - 1]].routed; continue; } /* one of them has been asked */
+        if (j > 0 && s->rows[asked[j - 1]].sequence == r->sequence) { r->chosen = s->rows[asked[j - 1]].chosen; continue; } /* one of them has been asked */
         for (n = 0, j = i; j < count && s->rows[asked[j]].sequence == r->sequence; j++) if (s->rows[asked[j]].kind == r->kind) { sum += ltxi_cosine(s, &s->rows[asked[j]]); n++; }
-        r->routed = sum / (float)n >= p->kinds[r->kind];
+        r->chosen = sum / (float)n >= p->kinds[r->kind];
     }
 }
 /* Do the built-in rules say yes to this row, whose step has just run? */
@@ -5475,7 +5475,7 @@ LTXI_FN int ltxi_says_yes(ltx_session *s, ltxi_row *r, const float *before, cons
     case LTX_EXIT_PROBE:
         ltxi_exit_norm(s, r, s->xn);
         return ltxi_logistic(s, &s->model.probes, &s->model.probe_bias, ltxi_step_of(s, r)[-1].layer, s->xn) >= p->threshold;
-    case LTX_EXIT_COSINE: return p->by_kind ? r->routed : ltxi_cosine(s, r) >= p->threshold;
+    case LTX_EXIT_COSINE: return p->by_kind ? r->chosen : ltxi_cosine(s, r) >= p->threshold;
     case LTX_EXIT_CHANGE:
         now = s->m.k->dot(x, x, s->model.dim);
         then = s->m.k->dot(before, before, s->model.dim);
@@ -5618,20 +5618,20 @@ LTXI_FN void ltxi_route(ltx_session *s, const ltx_step *st, const int32_t *batch
 {
     const ltx_layer *l = &s->model.layers[st->layer];
     int32_t i;
+    for (i = 0; i < n; i++) s->rows[batch[i]].chosen = 1;
+    if (!ltxi_asks_router(st)) return;
     for (i = 0; i < n; i++) {
-        ltxi_row *r = &s->rows[batch[i]];
+        const ltxi_row *r = &s->rows[batch[i]];
         const float *x = ltxi_input(s, st) + (size_t)r->slot * (size_t)s->ld;
-        r->routed = 1;
-        if (st->route == 0 && !(st->run & (LTX_WEIGH | LTX_WEIGH_FFN))) continue;
         if (l->router_norm.data != NULL) { ltxi_norm(s, x, &l->router_norm, NULL, s->xn); x = s->xn; }
         s->weight[r->slot] = ltxi_logistic(s, &l->router, &l->router_bias, 0, x);
-        r->routed = s->weight[r->slot] > st->route || st->route == 0 || (st->run & LTX_PROMPT && r->wanted);
     }
-    for (i = 0; st->route < 0 && i < n; i++) {
+    if (!ltxi_routes(st)) return;
+    for (i = 0; i < n; i++) {
         ltxi_row *r = &s->rows[batch[i]];
-        r->routed = ltxi_among(s, batch, n, i, -st->route, 1) || (r->mixed && r->kind == 0) || (st->run & LTX_PROMPT && r->wanted);
+        r->chosen = (st->run & LTX_PROMPT && r->wanted) || (st->route > 0 ? s->weight[r->slot] > st->route : ltxi_among(s, batch, n, i, -st->route, 1) || (r->mixed && r->kind == 0));
     }
-    for (i = 0; i < n; i++) s->stats.skipped += !s->rows[batch[i]].routed && s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling;
+    for (i = 0; i < n; i++) s->stats.skipped += !s->rows[batch[i]].chosen && s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling;
 }
 /* Attention, without adapters and as mean over the heads, that the last of rows idx[0..n), all of one sequence, pays to each of them, into their weights. */
 LTXI_FN void ltxi_pay(ltx_session *s, const ltx_step *st, const int32_t *idx, int32_t n)
@@ -5669,11 +5669,11 @@ LTXI_FN int32_t ltxi_thin_out(ltx_session *s, const ltx_step *st, int32_t *batch
     }
     for (i = 0; i < n; i++) {
         ltxi_row *r = &s->rows[batch[i]];
-        r->routed = r->kind == 0 || r->wanted || ltxi_among(s, batch, n, i, st->keep, 0);
+        r->chosen = r->kind == 0 || r->wanted || ltxi_among(s, batch, n, i, st->keep, 0);
     }
     for (i = 0; i < n; i++) {
         ltxi_row *r = &s->rows[batch[i]];
-        if (r->routed) { batch[left++] = batch[i]; continue; }
+        if (r->chosen) { batch[left++] = batch[i]; continue; }
         ltxi_keep_feature(s, r);
         r->pc = s->desc.plan.count;
         s->stats.dropped++;
@@ -5694,14 +5694,14 @@ LTXI_FN ltx_result ltxi_run_step(ltx_session *s, const ltxi_goal *goal, int32_t 
     ltx_result r;
     if (st->keep > 0) n = ltxi_thin_out(s, st, batch, n);
     ltxi_route(s, st, batch, n);
-    for (i = 0; i < n; i++) if (s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling && s->rows[batch[i]].routed) idx[full++] = batch[i];
+    for (i = 0; i < n; i++) if (s->rows[batch[i]].skip == 0 && !s->rows[batch[i]].filling && s->rows[batch[i]].chosen) idx[full++] = batch[i];
     for (i = 0; i < n; i++) {
         ltxi_row *row = &s->rows[batch[i]];
         const ltx_step *at = ltxi_step_of(s, row);
         if (at < last && at[1].run & LTX_BESIDE && !(at->run & LTX_BESIDE)) memcpy(s->beside + (size_t)row->slot * (size_t)s->ld, ltxi_hidden(s, row), hidden);
         if (row->skip == 0 && !row->filling) continue;
         if (row->skip > 0) { row->skip--; s->stats.skipped++; }
-        if (s->desc.plan.fill != LTX_FILL_NONE && row->routed && !(st->run & LTX_SHARE)) idx[full + fill++] = batch[i];
+        if (s->desc.plan.fill != LTX_FILL_NONE && row->chosen && !(st->run & LTX_SHARE)) idx[full + fill++] = batch[i];
     }
     if (gate) for (i = 0; i < full; i++) memcpy(s->before + (size_t)s->rows[idx[i]].slot * (size_t)s->ld, ltxi_hidden(s, &s->rows[idx[i]]), hidden);
     if (st->run & LTX_ATTN && full + fill > 0) ltxi_attention_branch(s, st, idx, full, full + fill);
@@ -5823,7 +5823,7 @@ LTX_API ltx_result ltx_plan_split(ltx_step *steps, int32_t cap, int32_t *count)
     int32_t i, both = 0, n;
     if (steps == NULL || count == NULL || *count < 0) return LTX_E_ARG;
     for (i = 0; i < *count; i++) {
-        if (steps[i].run & (LTX_BESIDE | LTX_WEIGH | LTX_WEIGH_FFN) || steps[i].route > 0 || steps[i].route < 0) return LTX_E_ARG; /* the halves would read or ask otherwise */
+        if (steps[i].run & LTX_BESIDE || ltxi_asks_router(&steps[i])) return LTX_E_ARG; /* the halves would read or ask otherwise */
         both += (steps[i].run & LTX_ATTN) && (steps[i].run & LTX_FFN);
     }
     if (*count + both > ltxi_min(cap, LTX_MAX_STEPS)) return LTX_E_FULL;
@@ -5839,19 +5839,19 @@ LTX_API ltx_result ltx_plan_split(ltx_step *steps, int32_t cap, int32_t *count)
     return LTX_OK;
 }
 LTXI_FN uint64_t ltxi_bytes_of(const ltx_mat *w) { return w->data == NULL ? 0 : (uint64_t)w->rows * ltx_row_bytes(w->type, w->cols); }
+/* Of a matrix and what an adapter adds to it. */
+LTXI_FN uint64_t ltxi_bytes_with(const ltx_mat *w, const ltx_lora *low) { return ltxi_bytes_of(w) + (low == NULL ? 0 : ltxi_bytes_of(&low->a) + ltxi_bytes_of(&low->b)); }
 LTXI_FN uint64_t ltxi_step_bytes(const ltx_model *m, const ltx_step *st)
 {
     const ltx_layer *l = &m->layers[st->layer];
+    const ltx_adapter *ad = st->adapter > 0 && st->adapter <= m->n_adapters ? &m->adapters[st->adapter - 1] : NULL;
     uint64_t b = 0;
-    int32_t i;
-    if (st->run & LTX_ATTN) b += ltxi_bytes_of(&l->wq) + ltxi_bytes_of(&l->wo) + (ltxi_fills(st) ? ltxi_bytes_of(&l->wk) + ltxi_bytes_of(&l->wv) : 0);
-    if (st->run & LTX_FFN) b += ltxi_bytes_of(&l->w_gate) + ltxi_bytes_of(&l->w_up) + ltxi_bytes_of(&l->w_down);
-    if (st->adapter > 0 && st->adapter <= m->n_adapters) {
-        const ltx_adapter *ad = &m->adapters[st->adapter - 1];
-        const ltx_lora *low[] = { &ad->q, &ad->o, &ad->k, &ad->v, &ad->up, &ad->down, &ad->gate };
-        for (i = st->run & LTX_ATTN ? 0 : 4; i < (st->run & LTX_FFN ? 7 : 4); i++)
-            if ((i != 2 && i != 3) || ltxi_fills(st)) b += ltxi_bytes_of(&low[i]->a) + ltxi_bytes_of(&low[i]->b);
-    }
+#define LTXI_WITH(w, part) ltxi_bytes_with(&l->w, ad == NULL ? NULL : &ad->part)
+    if (st->run & LTX_ATTN) b += LTXI_WITH(wq, q) + LTXI_WITH(wo, o);
+    if (ltxi_fills(st)) b += LTXI_WITH(wk, k) + LTXI_WITH(wv, v);
+    if (st->run & LTX_FFN) b += LTXI_WITH(w_up, up) + LTXI_WITH(w_down, down);
+    if (st->run & LTX_FFN && l->w_gate.data != NULL) b += LTXI_WITH(w_gate, gate);
+#undef LTXI_WITH
     return b;
 }
 LTX_API uint64_t ltx_plan_bytes(const ltx_model *model, const ltx_step *steps, int32_t count)
@@ -5988,16 +5988,16 @@ LTXI_FN ltx_result ltxi_batch_check(ltx_session *s, const ltx_batch *b, int32_t 
 /* Rows of one piece; their logits come in the order of the batch. */
 LTXI_FN ltx_result ltxi_add_piece(ltx_session *s, const ltx_batch *b, int32_t at, int32_t count, int32_t *out)
 {
-    int32_t i, row, company = s->companies = (s->companies + 1) & 0x3fffffff;
+    int32_t i, k, row, company = s->companies = (s->companies + 1) & 0x3fffffff;
     ltx_result r = LTX_OK;
     for (i = 0; i < s->desc.sequences; i++) memset(s->sequences[i].kinds, 0, sizeof s->sequences[i].kinds);
-    for (i = 0; i < s->desc.sequences; i++) s->sequences[i].rows = 0;
-    for (i = at; i < at + count; i++) { s->sequences[ltxi_sequence_of(s, b, i)].kinds[ltxi_kind_of(b, i)]++; s->sequences[ltxi_sequence_of(s, b, i)].rows++; }
+    for (i = at; i < at + count; i++) s->sequences[ltxi_sequence_of(s, b, i)].kinds[ltxi_kind_of(b, i)]++;
     for (i = at; i < at + count; i++) {
+        const ltxi_sequence *q = &s->sequences[ltxi_sequence_of(s, b, i)];
         row = ltxi_add_row(s, ltxi_sequence_of(s, b, i), b->tokens != NULL ? b->tokens[i] : -1, b->embeds != NULL ? b->embeds + (size_t)i * (size_t)s->model.dim : NULL, ltxi_wants(b, i) ? (*out)++ : -1);
         s->rows[row].kind = ltxi_kind_of(b, i);
-        s->rows[row].peers = s->sequences[ltxi_sequence_of(s, b, i)].kinds[ltxi_kind_of(b, i)];
-        s->rows[row].mixed = s->sequences[ltxi_sequence_of(s, b, i)].kinds[0] < s->sequences[ltxi_sequence_of(s, b, i)].rows;
+        s->rows[row].peers = q->kinds[s->rows[row].kind];
+        for (s->rows[row].mixed = 0, k = 1; k < LTX_KINDS; k++) s->rows[row].mixed |= q->kinds[k] > 0;
         s->rows[row].company = company;
         if (b->features) s->rows[row].feature = i;
         if (ltxi_tap(s, &row, 1) != LTX_OK) r = LTX_E_STOPPED;
@@ -6017,16 +6017,16 @@ LTXI_FN void ltxi_take_back(ltx_session *s, const ltx_batch *b, int32_t done)
 }
 LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output *out)
 {
-    int32_t at = 0, i, piece, n = 0, wanted = 0, missing;
+    int32_t at = 0, i, piece, n = 0, wanted = 0, older = 0, late;
     ltxi_goal goal = { 1, 0, 0, 0 };
     ltx_result r;
     if (s == NULL || b == NULL || b->count < 0 || (b->count > 0 ? (b->tokens == NULL) == (b->embeds == NULL) : b->tokens != NULL || b->embeds != NULL || !ltxi_in_flight(s))) return LTX_E_ARG;
     for (i = 0; i < b->count; i++) wanted += ltxi_wants(b, i);
-    for (missing = wanted, i = 0; i < s->n_rows; i++) missing += s->rows[i].out >= 0 && !s->rows[i].decided;
-    if ((r = ltxi_batch_check(s, b, missing)) != LTX_OK) return r;
-    for (missing = wanted, i = 0; i < s->n_rows; i++) { /* rows on their way make place for new ones */
+    for (i = 0; i < s->n_rows; i++) older += s->rows[i].out >= 0 && !s->rows[i].decided;
+    if ((r = ltxi_batch_check(s, b, wanted + older)) != LTX_OK) return r;
+    for (older = i = 0; i < s->n_rows; i++) { /* rows on their way make place for new ones */
         s->rows[i].feature = -1;
-        if (s->rows[i].out >= 0 && !s->rows[i].decided) s->rows[i].out = missing++;
+        if (s->rows[i].out >= 0 && !s->rows[i].decided) s->rows[i].out = wanted + older++;
     }
     s->n_ready = 0;
     do {
@@ -6040,8 +6040,8 @@ LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output
     } while (at < b->count);
     if (r != LTX_OK) { ltxi_take_back(s, b, at); return r; }
     if (out == NULL) return LTX_OK;
-    for (i = 0, missing = wanted; i < s->n_ready; i++) missing -= s->ready[i].logits < s->logits + (size_t)wanted * (size_t)s->model.vocab;
-    out->logits = wanted > 0 && missing == 0 ? s->logits : NULL;
+    for (i = 0, late = wanted; i < s->n_ready; i++) late -= s->ready[i].logits < s->logits + (size_t)wanted * (size_t)s->model.vocab;
+    out->logits = wanted > 0 && late == 0 ? s->logits : NULL;
     out->depth = out->logits != NULL ? s->depths : NULL;
     out->ready = s->ready; out->n_ready = s->n_ready;
     out->features = b->features ? s->features : NULL;
@@ -6371,10 +6371,10 @@ LTXI_FN int32_t ltxi_leaf(const ltxi_draft_round *round)
 LTXI_FN ltx_result ltxi_transfer_row(ltx_session *s, const ltxi_draft_round *round, int32_t i)
 {
     const ltx_transfer *t = &s->model.transfers[i];
-    int32_t tag = round->n + 2 + i, row, k;
+    int32_t tag = round->n + 2 + i, leaf = round->tag[ltxi_leaf(round)], row, k;
     ltxi_job job = ltxi_job_of(&t->h, NULL, s->y, s->ld);
     ltxi_row parent;
-    for (k = 0; k < s->n_rows - 1 && s->rows[k].tag != round->tag[ltxi_leaf(round)]; k++) { }
+    for (k = 0; k < s->n_rows - 1 && s->rows[k].tag != leaf; k++) { }
     parent = s->rows[k];
     ltxi_project(s, ltxi_hidden(s, &parent), 1, &job, 1);
     s->sequences[s->now].position = parent.position + 1 + i;

@@ -211,7 +211,7 @@ static void show_mode(const stage *g, int mode)
     page_print(&paper, INK_BOLD, "%s", mode_name[mode]);
     if (mode == FULL) page_print(&paper, INK_DIM, "  every token runs all %d layers\n", (int)g->n_steps);
     if (mode == EARLY && c->rule == LTX_EXIT_PROBE)
-        page_print(&paper, INK_DIM, "  after every layer a learned probe says whether a token needs the rest (calibrated: at most 1 %% more bits)\n");
+        page_print(&paper, INK_DIM, "  a learned probe after every layer says when to stop (calibrated: at most 1 %% more bits)\n");
     else if (mode == EARLY)
         page_print(&paper, INK_DIM, "  from %d layers on, a token that is %.0f %% sure does not run the rest\n",
                    (int)c->gate_first + 1, 100 * (double)c->threshold);

@@ -27,6 +27,7 @@ static struct {
     uint8_t          drop[LTX_MAX_LAYERS]; /* branches to leave out of each layer            */
     int32_t          repeat[3];            /* first, last, times; times 0 = nothing repeated */
     int32_t          exit_depth;           /* for --exit depth:N                             */
+    float            freeze[2];            /* share of the prompt's tokens that a layer has to be active for, alpha of that */
     int32_t          gates[2];             /* first, every; -1 and 0 = choose                */
     int32_t          window[2];            /* window, sinks                                  */
     int32_t          color, profile;
@@ -193,6 +194,17 @@ static bool parse_lookup(const option *o, const char *text)
     return digits(&text, 1, 8, &draft->lookup) && *text == 0;
 }
 
+static bool parse_freeze(const option *o, const char *text)
+{
+    float *share_alpha = (float *)o->target;
+    char share[32];
+    const size_t n = strcspn(text, ":");
+    if (n >= sizeof share) return false;
+    memcpy(share, text, n);
+    share[n] = 0;
+    return real(share, o->low, o->high, &share_alpha[0]) && (text[n] == 0 || real(text + n + 1, 0, 100, &share_alpha[1]));
+}
+
 /* Without a value: the draft, which loses nothing. */
 static bool parse_auto(const option *o, const char *text)
 {
@@ -222,6 +234,9 @@ static const option options[] = {
     { 0, "drop-attn", "LIST", "leave out their attention: less cache, less time", parse_layers, NULL, LTX_ATTN, 0 },
     { 0, "drop-ffn", "LIST", "leave out their feed-forward half", parse_layers, NULL, LTX_FFN, 0 },
     { 0, "repeat", "A-B:TIMES", "run layers A to B so many times in all", parse_repeat, set.repeat, 0, 0 },
+    { 0, "freeze", "SHARE[:ALPHA]", "after the prompt leave out the layers that changed the length of hidden\n"
+      "vectors by ALPHA (default 0.8) of the range of earlier changes for less than\n"
+      "SHARE of its tokens (LAC)", parse_freeze, set.freeze, 0, 1 },
     HEADING("When to stop early (depth = number of steps that ran; a step is a layer of the plan)"),
     { 0, "exit", "RULE:X", "prob:X, margin:X, cosine:X, probe:X: leave when it is at least X;\n"
       "entropy:X: at most X nats; depth:N: always after N steps.\n"
@@ -345,6 +360,7 @@ static void parse_command_line(int argc, char **argv)
     if (set.help) return;
     if (set.model == NULL) die(EXIT_USAGE, "no model given: generate MODEL.gguf -p \"Once upon a time\"; --help explains");
     if (set.profile && (set.desc.draft.exit || set.desc.policy.rule)) die(EXIT_USAGE, "--auto does not go together with --exit and --draft");
+    if (set.freeze[0] > 0 && set.desc.draft.length) die(EXIT_USAGE, "--freeze and drafts do not go together: a draft belongs to its plan");
     if (set.desc.draft.exit && set.desc.policy.rule)
         die(EXIT_USAGE, "--exit and --draft do not go together: a draft is always verified at full depth");
 #ifndef _OPENMP
@@ -536,19 +552,60 @@ static void decode(ltx_session *session, const ltx_vocab *vocab, int32_t token, 
     }
 }
 
+/* For --freeze: watch the prompt. */
+static void watch(ltx_session *session, ltx_trace *trace, int32_t count)
+{
+    ltx_session_desc used;
+    ltx_session_desc_used(session, &used);
+    trace->rows = (float *)alloc((size_t)count * 3 * sizeof *trace->rows);
+    trace->cap = count;
+    trace->steps = used.plan.count;
+    trace->alpha = set.freeze[1];
+    used.policy.tap = ltx_trace_tap;
+    used.policy.user = trace;
+    check(ltx_set_policy(session, &used.policy), "policy");
+}
+
+/* From now on without the steps that the prompt had little use for. */
+static void freeze(ltx_session *session, ltx_trace *trace)
+{
+    static ltx_step left[LTX_MAX_STEPS];
+    ltx_session_desc used;
+    int32_t i, at = 0;
+    ltx_session_desc_used(session, &used);
+    memcpy(left, used.plan.steps, (size_t)used.plan.count * sizeof *left);
+    check(ltx_plan_freeze(left, &used.plan.count, trace, set.freeze[0]), "freeze");
+    if (set.stats) {
+        fprintf(stderr, "freeze: %d of %d steps stay, without layers", (int)used.plan.count, (int)trace->steps);
+        for (i = 0; i < trace->steps; i++) {
+            if (at < used.plan.count && memcmp(&left[at], &used.plan.steps[i], sizeof *left) == 0) at++;
+            else fprintf(stderr, " %d", (int)used.plan.steps[i].layer);
+        }
+        fputs("\n", stderr);
+    }
+    used.plan.steps = left;
+    used.policy.tap = NULL;
+    check(ltx_set_policy(session, &used.policy), "policy");
+    check(ltx_set_plan(session, &used.plan), "plan");
+    free(trace->rows);
+}
+
 static void generate(ltx_session *session, const ltx_vocab *vocab, const char *prompt, const int32_t *tokens, int32_t count, report *r)
 {
     const ltx_batch batch = { .tokens = tokens, .count = count, .logits = 1 };
     ltx_output out;
     ltx_result result;
+    static ltx_trace trace;
     int32_t token;
     double start = seconds_now();
 
+    if (set.freeze[0] > 0) watch(session, &trace, count);
     show(prompt, (int32_t)strlen(prompt), 0);
     result = ltx_eval_batch(session, &batch, &out);
     if (result == LTX_E_FULL) die(EXIT_FAILED, "the prompt has %d tokens, more than the cache holds: see --ctx and --window", (int)count);
     check(result, "prompt");
     check(ltx_sample(session, &set.sampler, out.logits, &token), "sample");
+    if (set.freeze[0] > 0) freeze(session, &trace);
     r->prompt = count;
     r->prompt_seconds = seconds_now() - start;
     ltx_session_stats(session, &r->prompt_stats);
