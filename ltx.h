@@ -2077,7 +2077,8 @@ LTXI_I_##S float ltxi_##S##_inverse(const float *x, int32_t n, float most, float
     ltxi_##S##_v m = ltxi_##S##_set1(0.0f); \
     int32_t i; \
     uint32_t bits; \
-    for (i = 0; i < n; i += 16) m = ltxi_##S##_top(m, ltxi_##S##_get(x + i, n - i)); \
+    if (n == LTXI_BLOCK) m = ltxi_##S##_top(ltxi_##S##_top(m, ltxi_##S##_ld(x)), ltxi_##S##_ld(x + 16)); \
+    else for (i = 0; i < n; i += 16) m = ltxi_##S##_top(m, ltxi_##S##_get(x + i, n - i)); \
     bits = ltxi_##S##_amax(m); \
     *d = bits >= 0x7f800000u ? ltxi_float(0x7fc00000u) : most / ltxi_float(bits) > FLT_MAX ? 0.0f : ltxi_float(bits) / most; \
     return *d > 0 ? most / ltxi_float(bits) : 0.0f; \
@@ -2104,17 +2105,17 @@ LTXI_I_##S void ltxi_##S##_put_block(const ltxi_acts *a, int32_t at, int32_t b, 
 } \
 /* Row `row`, n columns, in groups. Sixteen bits: |x| <= 32512 = 127 * 255 + 127; x / 255 is never half way between two integers, and both bytes lie in \
    -127..127, as kernels without products of signed by unsigned bytes want them. */ \
-LTXI_T_##S void ltxi_##S##_quantize_row(const ltxi_acts *a, int32_t row, int32_t n, int32_t group) \
+LTXI_I_##S void ltxi_##S##_quantize_groups(const ltxi_acts *a, int32_t row, int32_t n, int32_t group, int32_t planes) \
 { \
     ltxi_##S##_v magic = ltxi_##S##_set1(LTXI_MAGIC), zero = ltxi_##S##_set1(0.0f), k, v[2], h[2]; \
     const float *x = a->f + (size_t)row * (size_t)a->ld; \
     int32_t g, b, i; \
     float id; \
     for (g = 0; g < n; g += group) { \
-        id = ltxi_##S##_inverse(x + g, group, a->planes > 1 ? 32512.0f : 127.0f, &a->d[(size_t)(g / group) * (size_t)a->rows + (size_t)row]); \
+        id = ltxi_##S##_inverse(x + g, group, planes > 1 ? 32512.0f : 127.0f, &a->d[(size_t)(g / group) * (size_t)a->rows + (size_t)row]); \
         for (k = ltxi_##S##_set1(id), b = g / LTXI_BLOCK; b < (g + group) / LTXI_BLOCK; b++) { \
-            for (i = 0; i < 2; i++) v[i] = ltxi_##S##_fma(id == 0 ? zero : ltxi_##S##_ld(x + b * LTXI_BLOCK + i * 16), k, magic); \
-            if (a->planes == 1) { ltxi_##S##_put_block(a, row, b, v[0], v[1]); continue; } \
+            LTXI_UNROLL for (i = 0; i < 2; i++) v[i] = ltxi_##S##_fma(id == 0 ? zero : ltxi_##S##_ld(x + b * LTXI_BLOCK + i * 16), k, magic); \
+            if (planes == 1) { ltxi_##S##_put_block(a, row, b, v[0], v[1]); continue; } \
             for (i = 0; i < 2; i++) { \
                 v[i] = ltxi_##S##_sub(v[i], magic); \
                 h[i] = ltxi_##S##_fma(v[i], ltxi_##S##_set1(1.0f / 255.0f), magic); \
@@ -2124,6 +2125,11 @@ LTXI_T_##S void ltxi_##S##_quantize_row(const ltxi_acts *a, int32_t row, int32_t
             ltxi_##S##_put_block(a, 2 * row + 1, b, v[0], v[1]); \
         } \
     } \
+} \
+LTXI_T_##S void ltxi_##S##_quantize_row(const ltxi_acts *a, int32_t row, int32_t n, int32_t group) \
+{ \
+    if (group == LTXI_BLOCK && a->planes == 1) ltxi_##S##_quantize_groups(a, row, n, LTXI_BLOCK, 1); \
+    else ltxi_##S##_quantize_groups(a, row, n, group, a->planes); \
 } \
 /* Sums [rows * planes][16] of R8 and R4 to results [rows][16], in place. */ \
 LTXI_I_##S void ltxi_##S##_finish(float *out, const ltxi_acts *x, int32_t row, int32_t rows, const uint8_t *dw) \
