@@ -4661,6 +4661,7 @@ struct ltx_session {
     float     hits[LTXI_ALL_BINS], tries[LTXI_ALL_BINS], round_cost, round_tokens; /* acceptance per confidence, then per length of a match, then of transfers; cost of rounds, tokens got */
     ltxi_odds *odds;         /* [n_odds] of drafts by depth, from depth 1 */
     int32_t   n_odds;
+    double  (*clock)(void *user); /* whose time the following are in; NULL: whole passes */
     float     draft_cost;    /* of the row of a draft, so far; 0 = not known */
     float     timed, rows_sum, rows_squared, time_sum, rows_time; /* verification: rounds, rows, their time, with forgetting: a line is put through them */
     int32_t  ahead[8], n_ahead, ahead_of; /* tokens that transfers say come after the next one; how many; the position of that, in the sequence that decoded last */
@@ -6156,7 +6157,7 @@ LTXI_FN void ltxi_draft_costs(const ltx_session *s, ltxi_draft_round *round)
     const ltx_mat *head = ltxi_head_of(&s->model);
     const float down = s->timed * s->rows_squared - s->rows_sum * s->rows_sum, line = s->timed * s->rows_time - s->rows_sum * s->time_sum, slope = down > 0 && line > 0 ? line / down : 0;
     double own = (double)s->draft_head.rows * (double)ltx_row_bytes(head->type, head->cols), all = (double)ltx_plan_bytes(&s->model, s->desc.plan.steps, s->desc.plan.count), shallow = 0, rest = 1;
-    int32_t i, measured = d->clock != NULL && s->timed > 0, by_plan = d->plan.steps != NULL, last = by_plan ? 1 : d->last, first = by_plan ? 1 : d->exit;
+    int32_t i, measured = s->timed > 0, by_plan = d->plan.steps != NULL, last = by_plan ? 1 : d->last, first = by_plan ? 1 : d->exit;
     for (i = 0; i < last; i++) {
         shallow += by_plan ? (double)(ltx_plan_bytes(&s->model, d->plan.steps, d->plan.count) - ltxi_bytes_of(head)) : (double)ltxi_step_bytes(&s->model, &s->desc.plan.steps[i]);
         if (i + 1 < first) continue;
@@ -6214,7 +6215,7 @@ LTXI_FN float ltxi_chance(const ltx_session *s, int32_t bin, int32_t depth)
     const ltxi_odds *o = depth > 0 && bin < LTXI_BINS ? ltxi_odds_at(s, depth) : NULL;
     return o == NULL ? chance : ltxi_fma(4.0f, chance, o->hits[bin]) / (4.0f + o->tries[bin]);
 }
-LTXI_FN void ltxi_learn(float *mean, float x) { *mean = *mean > 0 ? ltxi_fma(0.125f, x - *mean, *mean) : x; }
+LTXI_FN void ltxi_learn(float *mean, float x) { if (x >= 0) *mean = *mean > 0 ? ltxi_fma(0.125f, x - *mean, *mean) : x; } /* no NaN of a clock */
 /* Draft from the logits of the last node of the chain at an exit, or go on to the next one, or neither. Online rule: a draft is worth the chance that it is kept
    times the price that a token had so far, less what its row will cost; so is a deeper look, less that look, by what the next exit had to offer after such a view so far.
    The decision must not look at the token that is drawn, or the tokens would no longer follow the draft's distribution. */
@@ -6227,7 +6228,7 @@ LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, 
     ltxi_sure sure = ltxi_draft_view(s, round->sampler, parent, q);
     ltxi_odds *odds = ltxi_odds_at(s, depth);
     int32_t bin = ltxi_bin(sure.prob), rival = ltxi_bin(sure.prob - sure.margin), token, pays;
-    if (s->desc.draft.clock != NULL) ltxi_learn(&odds->time, (float)(ltxi_now(s) - round->began));
+    if (s->clock != NULL) ltxi_learn(&odds->time, (float)(ltxi_now(s) - round->began));
     chance = ltxi_chance(s, bin, depth);
     if (!is_last) deeper = (odds->deeper[bin] > 0 ? odds->deeper[bin] : 0.5f + 0.5f * chance) - (round->cost[exit + 1] - round->cost[exit]) / worth;
     value = chance > deeper ? chance : deeper; /* of what is best here, as a chance that would be worth as much */
@@ -6442,10 +6443,21 @@ LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_tok
     *count = kept + 1;
     return node;
 }
+/* What was measured by another clock, or by none, is no time. */
+LTXI_FN void ltxi_set_clock(ltx_session *s)
+{
+    int32_t i;
+    if (s->clock == s->desc.draft.clock) return;
+    s->clock = s->desc.draft.clock;
+    s->timed = s->draft_cost = 0;
+    s->round_cost = s->round_tokens = 1.0f;
+    for (i = 0; i < s->n_odds; i++) s->odds[i].time = 0;
+}
 /* One more point for the line through times of verification. The first one is as if it had been two, on a line of slope row_cost. */
 LTXI_FN void ltxi_time_rows(ltx_session *s, float rows, float time)
 {
     const float keep = s->timed >= 64.0f ? 0.5f : 1.0f, one = time / ltxi_fma(s->desc.draft.row_cost, rows - 1.0f, 1.0f);
+    if (!(time > 0)) return; /* a clock that stands still, or worse */
     if (s->timed > 0) {
         s->timed = ltxi_fma(s->timed, keep, 1.0f); s->rows_sum = ltxi_fma(s->rows_sum, keep, rows); s->rows_squared = ltxi_fma(s->rows_squared, keep, rows * rows);
         s->time_sum = ltxi_fma(s->time_sum, keep, time); s->rows_time = ltxi_fma(s->rows_time, keep, rows * time);
@@ -6457,7 +6469,7 @@ LTXI_FN void ltxi_time_rows(ltx_session *s, float rows, float time)
 }
 LTXI_FN void ltxi_count_round(ltx_session *s, const ltxi_draft_round *round, int32_t accepted, float time)
 {
-    ltxi_tally(&s->round_tokens, &s->round_cost, (float)(accepted + 1), s->desc.draft.clock != NULL ? time : 1.0f + round->spent);
+    if (time > 0 || !(s->timed > 0)) ltxi_tally(&s->round_tokens, &s->round_cost, (float)(accepted + 1), s->timed > 0 ? time : 1.0f + round->spent);
     s->stats.rounds++;
     s->stats.drafted += (uint64_t)round->n;
     s->stats.accepted += (uint64_t)accepted;
@@ -6477,6 +6489,7 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     if (round.tree) most = ltxi_min(most, LTXI_TREE - round.transfer);
     if (s->kv.window == 0) most = ltxi_min(most, s->desc.ctx - begin - 1); /* rivals want slots, too */
     s->n_ready = 0;
+    ltxi_set_clock(s);
     start = ltxi_now(s);
     round.sampler = sampler; round.sure = 1.0f; round.spent = 0.0f; round.begin = begin; round.n = round.rows = 0; round.next[0] = 0;
     round.node[0].token = token; round.node[0].parent = -1;
@@ -6488,7 +6501,7 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     s->sequences[s->now].hold = LTXI_NO_HOLD;
     s->sequences[s->now].position = s->sequences[s->now].high; /* rows of a tree are not in order: all of them go below */
     if (r != LTX_OK) { ltx_rewind(s, begin); sampler->state = seed; return r; }
-    if (s->desc.draft.clock != NULL) ltxi_time_rows(s, (float)rows, (float)(ltxi_now(s) - drafted));
+    if (s->clock != NULL) ltxi_time_rows(s, (float)rows, (float)(ltxi_now(s) - drafted));
     node = ltxi_walk(s, &round, out, count, &tags);
     s->ahead_of = begin + *count; s->ahead_in = s->now;
     if (node != ltxi_leaf(&round)) s->n_ahead = 0;
