@@ -23,6 +23,7 @@ typedef struct world {
     int32_t tokens[ROWS + MORE];
     uint8_t kind[ROWS];
     double nearest; /* how near the closest decision was */
+    int depth[ROWS]; /* of the rows of the prompt, as the reference has it */
 } world;
 
 static void world_make(world *w, uint64_t seed, int routers)
@@ -133,6 +134,19 @@ static void ask_kinds(world *w, part *p, int n, int depth)
         for (int i = 0; i < n; i++) if (p[i].kind == kind && !p[i].left && sum / count >= (double)w->d.policy.kinds[kind]) { p[i].left = 1; p[i].depth = depth; }
     }
 }
+/* A step of an encoder without rope: keys and values of all rows first, then everybody attends as the last one does. */
+static void step_both_ways(world *w, ref_state *s, const ltx_step *st, part *p, int n)
+{
+    ltx_step look = *st;
+    look.run |= LTX_SHARE; /* to the reference: they are there already */
+    for (int j = 0; j < n; j++) if (!p[j].left || w->d.plan.fill == LTX_FILL_PROJECT) ref_project(s, st, p[j].position, p[j].h);
+    for (int j = 0; j < n; j++) {
+        memcpy(p[j].before, p[j].h, sizeof(double) * (size_t)w->ref.dim);
+        if (p[j].left) continue;
+        ref_attention(s, &look, p[n - 1].position, p[j].h, p[j].h);
+        ref_ffn(s, st, p[j].h, p[j].h);
+    }
+}
 static void batch_run(world *w, ref_state *s, part *p, int n, int many)
 {
     const ltx_plan *plan = &w->d.plan;
@@ -145,7 +159,8 @@ static void batch_run(world *w, ref_state *s, part *p, int n, int many)
             for (int j = 0; j < n; j++) p[j].gone |= !keep[j];
         }
         if (st->route < 0) share_of_router(w, st, p, n, many);
-        for (int j = 0; j < n; j++) {
+        if (w->k->m.both_ways) step_both_ways(w, s, st, p, n);
+        for (int j = 0; j < n && !w->k->m.both_ways; j++) {
             s->position = p[j].position;
             s->weight = p[j].weight;
             memcpy(p[j].before, p[j].h, sizeof(double) * (size_t)w->ref.dim);
@@ -215,7 +230,7 @@ static int check_world(world *w, ltx_stats *st)
     CHECK_EQ(st->attn_rows, ref->attn_rows);
     CHECK_EQ(st->ffn_rows, ref->ffn_rows);
     CHECK_EQ(st->attended, ref->attended);
-    for (int i = 0; i < ROWS; i++) { free(p[i].h); free(p[i].base); free(p[i].before); }
+    for (int i = 0; i < ROWS; i++) { free(p[i].h); free(p[i].base); free(p[i].before); w->depth[i] = p[i].left ? p[i].depth : w->d.plan.count; }
     kit_close(&k);
     ref_close(ref);
     return w->nearest >= 1e-6;
@@ -231,6 +246,85 @@ static void check_same(world *w, const ltx_session_desc *a, const ltx_session_de
     CHECK(memcmp(oa.logits, ob.logits, (size_t)ROWS * (size_t)w->k->m.vocab * 4) == 0);
     kit_close(&ka);
     kit_close(&kb);
+}
+
+/* ---- counters, from the depths at which rows stop ---- */
+
+enum { TEXTS = 2, PLACES = 64 };
+typedef struct tally {
+    const world *w;
+    ltx_stats st;
+    int n[TEXTS], depth[TEXTS][PLACES];
+} tally;
+
+/* Is there something of a text's row in the cache that step `filler` fills? */
+static int tally_has(const tally *t, int q, int p, int filler) { return t->depth[q][p] > filler || t->w->d.plan.fill == LTX_FILL_PROJECT; }
+/* One attention step of one text: what the call's rows, those from position `first` on, see. Up to eight of them read together. */
+static void tally_attention(tally *t, int q, int first, int step, int filler)
+{
+    const ltx_model *m = &t->w->k->m;
+    uint64_t seen = 0, together = 0, slot = (uint64_t)(m->n_kv_heads * m->head_dim) * (t->w->d.kv == LTX_KV_F32 ? 4 : t->w->d.kv == LTX_KV_F16 ? 2 : 1) * 2;
+    for (int p = first; p < t->n[q]; p++) {
+        if (t->depth[q][p] <= step) continue;
+        seen = 0;
+        for (int i = 0; i < (m->both_ways ? t->n[q] : p + 1); i++) seen += (uint64_t)tally_has(t, q, i, filler);
+        t->st.attended += seen;
+        if (++together % 8 == 0) t->st.kv_bytes += seen * slot;
+    }
+    if (together % 8) t->st.kv_bytes += seen * slot;
+}
+/* A call: rows of texts (NULL = all of the first) that stop at these depths; those that want logits (NULL = the last one) have them read there. Not for LTX_FILL_DEFER. */
+static void tally_call(tally *t, const int *text, const int *depth, const uint8_t *want, int n)
+{
+    const world *w = t->w;
+    const ltx_plan *plan = &w->d.plan;
+    int first[TEXTS];
+    memcpy(first, t->n, sizeof first);
+    for (int i = 0; i < n; i++) {
+        int q = text ? text[i] : 0, alone = 1;
+        t->depth[q][t->n[q]++] = depth[i];
+        t->st.tokens++;
+        t->st.exits += depth[i] < plan->count;
+        if (want ? !want[i] : i + 1 < n) continue;
+        t->st.head_rows++;
+        for (int j = 0; want && j < i; j++) alone &= !(want[j] && depth[j] == depth[i]); /* who stops at the same gate shares the reading of the head */
+        if (alone) t->st.weight_bytes += kit_mat_bytes(&w->k->m.embed);
+    }
+    for (int s = 0; s < plan->count; s++) {
+        const ltx_step *st = &plan->steps[s];
+        const ltx_layer *l = &w->k->layers[st->layer];
+        int filler = s, full = 0, own = (st->run & (LTX_ATTN | LTX_SHARE)) == LTX_ATTN;
+        for (int j = 0; st->run & LTX_SHARE && j < s; j++) if ((plan->steps[j].run & (LTX_ATTN | LTX_SHARE)) == LTX_ATTN && (plan->steps[j].cache ? plan->steps[j].cache - 1 : plan->steps[j].layer) == st->cache - 1) filler = j;
+        for (int i = 0; i < n; i++) full += depth[i] > s;
+        if (st->run & LTX_ATTN) for (int q = 0; q < TEXTS; q++) tally_attention(t, q, first[q], s, filler);
+        t->st.attn_rows += st->run & LTX_ATTN ? (uint64_t)full : 0;
+        t->st.ffn_rows += st->run & LTX_FFN ? (uint64_t)full : 0;
+        t->st.fill_rows += own && plan->fill == LTX_FILL_PROJECT ? (uint64_t)(n - full) : 0;
+        if (full > 0) t->st.weight_bytes += kit_run_bytes(l, st->run) - (st->run & LTX_SHARE ? kit_kv_bytes(l) : 0);
+        else if (own && plan->fill == LTX_FILL_PROJECT) t->st.weight_bytes += kit_kv_bytes(l);
+    }
+}
+static void tally_check(const tally *t, const ltx_stats *got)
+{
+    const ltx_stats *want = &t->st;
+    CHECK_EQ(got->tokens, want->tokens);
+    CHECK_EQ(got->attn_rows, want->attn_rows);
+    CHECK_EQ(got->ffn_rows, want->ffn_rows);
+    CHECK_EQ(got->fill_rows, want->fill_rows);
+    CHECK_EQ(got->head_rows, want->head_rows);
+    CHECK_EQ(got->weight_bytes, want->weight_bytes);
+    CHECK_EQ(got->kv_bytes, want->kv_bytes);
+    CHECK_EQ(got->attended, want->attended);
+    CHECK_EQ(got->exits, want->exits);
+    CHECK_EQ(got->skipped + got->dropped + got->rounds + got->drafted + got->accepted, 0);
+}
+
+/* A gate of the test's own: who leaves where. */
+typedef struct wishes { int depth[TEXTS][PLACES]; } wishes; /* by text and position; 0 = stays */
+static int32_t as_wished(void *user, const ltx_view *v)
+{
+    const wishes *x = (const wishes *)user;
+    return x->depth[v->sequence][v->position] == v->step + 1 ? LTX_LEAVE : LTX_GO;
 }
 
 /* ---- tests ---- */
@@ -363,6 +457,113 @@ static void shared_caches(void)
     }
 }
 
+/* Layers 1 and 3 make of the same input the keys and values that 0 and 2 make of it: to share a cache is to spare work. Once layers 1 and 3 stand beside
+   those, once after attentions that write nothing. Gates stand where no row leaves between the two. */
+static int share_world(world *w, int c)
+{
+    world_make(w, 611 + (uint64_t)c, 0);
+    for (int i = 0; i < 4; i += 2) {
+        ltx_layer *to = &w->k->layers[i + 1], *from = &w->k->layers[i];
+        to->attn_norm = from->attn_norm; to->wk = from->wk; to->wv = from->wv; to->bk = from->bk; to->bv = from->bv; to->k_norm = from->k_norm;
+        w->steps[i + 1].gate = 1;
+        if (c % 2 == 0) { w->steps[i + 1].run |= LTX_BESIDE; continue; }
+        memset((void *)(uintptr_t)from->wo.data, 0, kit_mat_bytes(&from->wo));
+        memset((void *)(uintptr_t)from->bo.data, 0, kit_mat_bytes(&from->bo));
+        w->steps[i].run = LTX_ATTN;
+    }
+    w->d.rows = 12; w->d.logits_rows = 1;
+    w->d.plan.fill = c / 2 % 3;
+    return c % 4 == 3; /* with a window */
+}
+static void shared_caches_that_are_the_own_ones(void)
+{
+    static const int32_t kvs[] = {LTX_KV_F32, LTX_KV_F16, LTX_KV_I8};
+    for (int c = 0; c < 12; c++) {
+        world w;
+        ltx_step own[KIT_LAYERS];
+        wishes x;
+        int window = share_world(&w, c);
+        memset(&x, 0, sizeof x);
+        for (int p = 0; p < PLACES; p++) x.depth[0][p] = p % 5 == 3 ? 2 : p % 5 == 1 ? 4 : 0;
+        w.d.policy.rule = LTX_EXIT_ASK; w.d.policy.gate = as_wished; w.d.policy.user = &x; w.d.policy.all_rows = c % 3 == 0;
+        w.d.kv = kvs[c % 3];
+        if (window) { w.d.window = 7; w.d.sinks = 2; }
+        ltx_session_desc plain = world_plain(&w, own);
+        for (int i = 1; i < 4; i += 2) { w.steps[i].run |= LTX_SHARE; w.steps[i].cache = (int16_t)i; }
+        kit_session a = kit_open(&w.k->m, &plain), b = kit_open(&w.k->m, &w.d);
+        ltx_stats sa, sb;
+        int calls = 0, at = 0;
+        for (; at < 44; calls++) {
+            int n = calls % 4 == 0 ? 12 : calls % 4 == 1 ? 3 : 1;
+            const float *lx = NULL, *ly = NULL;
+            int32_t tokens[12];
+            for (int i = 0; i < n; i++) tokens[i] = w.tokens[(at + i) % ROWS];
+            CHECK_EQ(ltx_eval(a.s, tokens, n, &lx), LTX_OK);
+            CHECK_EQ(ltx_eval(b.s, tokens, n, &ly), LTX_OK);
+            if (!CHECK(lx && ly && memcmp(lx, ly, (size_t)w.k->m.vocab * 4) == 0)) break;
+            at += n;
+            if (calls % 5 == 4) {
+                at -= 4;
+                CHECK_EQ(ltx_rewind(a.s, at), LTX_OK);
+                CHECK_EQ(ltx_rewind(b.s, at), LTX_OK);
+            }
+        }
+        CHECK_EQ(ltx_flush(a.s), LTX_OK);
+        CHECK_EQ(ltx_flush(b.s), LTX_OK);
+        ltx_session_stats(a.s, &sa);
+        ltx_session_stats(b.s, &sb);
+        CHECK(sa.exits > 5 && sa.weight_bytes > sb.weight_bytes);
+        CHECK_EQ(sa.fill_rows > 0, w.d.plan.fill == LTX_FILL_PROJECT);
+        if (w.d.plan.fill != LTX_FILL_PROJECT) CHECK_EQ(sa.fill_rows, sb.fill_rows);
+        sb.weight_bytes = sa.weight_bytes; /* the other counters: what is spared is making keys and values, not looking at them */
+        sb.fill_rows = sa.fill_rows;
+        CHECK(memcmp(&sa, &sb, sizeof sa) == 0);
+        kit_close(&a);
+        kit_close(&b);
+        world_free(&w);
+    }
+}
+/* Exits anywhere, between the two as well: what a reader of another's cache finds there is what that step has put in. */
+static void counting_shared_caches(void)
+{
+    for (int c = 0; c < 8; c++) {
+        world w;
+        static tally t;
+        wishes x;
+        ltx_stats got;
+        world_make(&w, 631 + (uint64_t)c, 0);
+        memset(&t, 0, sizeof t);
+        memset(&x, 0, sizeof x);
+        t.w = &w;
+        for (int i = 1; i < 4; i += 2) { w.steps[i].run |= LTX_SHARE; w.steps[i].cache = (int16_t)(c & 4 ? 1 : i); }
+        if (c & 4) w.steps[2].run = LTX_FFN; /* 1 and 3 both read what 0 fills */
+        for (int i = 0; i < w.d.plan.count; i++) w.steps[i].gate = 1;
+        w.d.plan.fill = c & 1 ? LTX_FILL_NONE : LTX_FILL_PROJECT;
+        w.d.kv = c & 2 ? LTX_KV_F16 : LTX_KV_F32;
+        w.d.policy.rule = LTX_EXIT_ASK; w.d.policy.gate = as_wished; w.d.policy.user = &x; w.d.policy.all_rows = 1;
+        kit_session k = kit_open(&w.k->m, &w.d);
+        for (int call = 0, at = 0; call < 9; call++) {
+            int n = call == 0 ? 11 : call == 5 ? 6 : call == 8 ? 4 : 1, depth[ROWS];
+            int32_t tokens[ROWS];
+            const float *logits;
+            for (int i = 0; i < n; i++) {
+                tokens[i] = w.tokens[(at + i) % ROWS];
+                depth[i] = (at + i) % 3 == 0 ? w.d.plan.count : 1 + ((at + i) * 2 + c) % w.d.plan.count;
+                x.depth[0][at + i] = depth[i] % w.d.plan.count;
+            }
+            tally_call(&t, NULL, depth, NULL, n);
+            at += n;
+            CHECK_EQ(ltx_eval(k.s, tokens, n, &logits), LTX_OK);
+            ltx_session_stats(k.s, &got);
+            tally_check(&t, &got);
+        }
+        CHECK(t.st.exits > 8);
+        CHECK_EQ(t.st.fill_rows > 10, !(c & 1));
+        kit_close(&k);
+        world_free(&w);
+    }
+}
+
 static void exits_by_kind(void)
 {
     int checked = 0, left = 0;
@@ -434,6 +635,122 @@ static void depths_that_never_grow(void)
     kit_close(&a);
     kit_close(&b);
     world_free(&w);
+}
+
+/* Nobody leaves, or all leave at one gate: then that depths never grow changes nothing. */
+static void depths_that_would_not_grow(void)
+{
+    for (int c = 0; c < 9; c++) {
+        world w;
+        world_make(&w, 581 + (uint64_t)c, 0);
+        ltx_step full[KIT_LAYERS];
+        ltx_stats sa, sb;
+        w.steps[c % 3].gate = w.steps[3].gate = 1;
+        w.d.plan.fill = c / 3;
+        w.d.rows = 8; w.d.logits_rows = 1;
+        ltx_session_desc plain = world_plain(&w, full);
+        w.d.policy.monotone = 1;
+        if (c % 3 == 0) { w.d.policy.rule = LTX_EXIT_PROB; w.d.policy.threshold = 2.0f; }
+        if (c % 3 == 1) w.d.policy.rule = plain.policy.rule = LTX_EXIT_ALWAYS;
+        kit_session a = kit_open(&w.k->m, &plain), b = kit_open(&w.k->m, &w.d);
+        for (int at = 0, n; at < ROWS; at += n) {
+            const float *x = NULL, *y = NULL;
+            n = at == 0 && c % 3 != 1 ? 7 : 1; /* of a prompt only the last row leaves, and it does that first: such rows one by one */
+            CHECK_EQ(ltx_eval(a.s, w.tokens + at, n, &x), LTX_OK);
+            CHECK_EQ(ltx_eval(b.s, w.tokens + at, n, &y), LTX_OK);
+            CHECK(x && y && memcmp(x, y, (size_t)w.k->m.vocab * 4) == 0);
+        }
+        ltx_session_stats(a.s, &sa);
+        ltx_session_stats(b.s, &sb);
+        if (c % 3 == 0) { sb.weight_bytes -= (sb.head_rows - sa.head_rows) * kit_mat_bytes(&w.k->m.embed); sb.head_rows = sa.head_rows; } /* looking costs heads */
+        CHECK(memcmp(&sa, &sb, sizeof sa) == 0);
+        CHECK_EQ(sb.exits, c % 3 == 1 ? sb.tokens : 0);
+        kit_close(&a);
+        kit_close(&b);
+        world_free(&w);
+    }
+}
+
+/* Exits that the test decides: prompts and single rows of two texts side by side, a rewind that forgets nothing, one that forgets all, a call that fails. */
+static void counting_depths_that_never_grow(void)
+{
+    static const struct { int position, depth; } said[TEXTS][4] = {{{5, 4}, {8, 2}, {11, 4}, {15, 1}}, {{3, 2}, {9, 4}, {14, 2}, {16, 1}}}; /* what the gate says; of no avail where it is no less */
+    for (int fill = 0; fill < 3; fill += 2) {
+        world w;
+        world_make(&w, 591, 0);
+        static wishes x;
+        static tally t;
+        ltx_stats got;
+        ltx_output out;
+        int least[TEXTS] = {5, 5}, position[TEXTS] = {0, 0};
+        memset(&x, 0, sizeof x);
+        memset(&t, 0, sizeof t);
+        t.w = &w;
+        for (int q = 0; q < TEXTS; q++) for (int i = 0; i < 4; i++) x.depth[q][said[q][i].position] = said[q][i].depth;
+        w.steps[0].gate = w.steps[1].gate = w.steps[3].gate = 1;
+        w.d.plan.fill = fill; w.d.sequences = TEXTS; w.d.logits_rows = TEXTS; w.d.features = 0;
+        w.d.policy.rule = LTX_EXIT_ASK; w.d.policy.gate = as_wished; w.d.policy.user = &x; w.d.policy.monotone = 1;
+        kit_session k = kit_open(&w.k->m, &w.d);
+        for (int call = 0; call < 20; call++) {
+            int32_t tokens[ROWS], text[ROWS];
+            int depth[ROWS], of[ROWS], n = 0;
+            uint8_t want[ROWS];
+            for (int q = 0; q < TEXTS; q++) { /* of each text one row, or three of which the last one wants logits; now and then none */
+                int rows = (call + q) % 5 == 4 ? 0 : (call + q) % 4 == 1 ? 3 : 1, floor = least[q];
+                for (int i = 0; i < rows; i++, n++, position[q]++) {
+                    tokens[n] = w.tokens[position[q] % ROWS]; text[n] = of[n] = q; want[n] = i + 1 == rows;
+                    depth[n] = floor; /* who wants none leaves with those before */
+                    if (want[n] && x.depth[q][position[q]] > 0 && x.depth[q][position[q]] < floor) least[q] = depth[n] = x.depth[q][position[q]];
+                }
+            }
+            if (n == 0) continue;
+            tally_call(&t, of, depth, want, n);
+            ltx_batch b = {.tokens = tokens, .count = n, .sequence = text, .want = want};
+            if (!CHECK_EQ(ltx_eval_batch(k.s, &b, &out), LTX_OK)) break;
+            for (int i = 0, row = 0; i < n; i++) if (want[i]) CHECK_EQ(out.depth[row++], depth[i]);
+            ltx_session_stats(k.s, &got);
+            tally_check(&t, &got);
+            if (call == 7) { /* a few rows back: what has left stays so */
+                CHECK_EQ(ltx_use(k.s, 1), LTX_OK);
+                CHECK_EQ(ltx_rewind(k.s, position[1] -= 2), LTX_OK);
+                t.n[1] -= 2;
+            }
+            if (call == 11) { /* a new text in one of them */
+                CHECK_EQ(ltx_use(k.s, 0), LTX_OK);
+                CHECK_EQ(ltx_rewind(k.s, 0), LTX_OK);
+                position[0] = t.n[0] = 0;
+                least[0] = 5;
+            }
+        }
+        CHECK(least[0] < 5 && least[1] == 1);
+        CHECK(t.st.exits > 10 && t.st.exits < t.st.tokens);
+        CHECK(fill == LTX_FILL_NONE || t.st.fill_rows > 20);
+        /* who leaves in a call that fails has not left */
+        CHECK_EQ(ltx_use(k.s, 0), LTX_OK);
+        CHECK_EQ(ltx_rewind(k.s, 0), LTX_OK);
+        memset(x.depth, 0, sizeof x.depth);
+        x.depth[0][1] = 1;
+        const int32_t both[2] = {0, 1};
+        const uint8_t wants[2] = {1, 1};
+        float *bad = (float *)test_malloc((size_t)w.k->m.dim * 8);
+        for (int i = 0; i < 2 * w.k->m.dim; i++) bad[i] = i < w.k->m.dim ? 1.0f : NAN;
+        ltx_batch b = {.embeds = bad, .count = 2, .sequence = both, .want = wants}, one = {.tokens = w.tokens, .count = 1, .logits = 1}, two = {.tokens = w.tokens, .count = 2, .logits = 2};
+        CHECK_EQ(ltx_eval_batch(k.s, &one, &out), LTX_OK);
+        CHECK_EQ(ltx_eval_batch(k.s, &b, &out), LTX_E_NAN);
+        x.depth[0][1] = 0;
+        CHECK_EQ(ltx_eval_batch(k.s, &one, &out), LTX_OK);
+        CHECK_EQ(out.depth[0], 5);
+        CHECK_EQ(ltx_eval_batch(k.s, &two, &out), LTX_E_ARG); /* one row with logits a call and text */
+        CHECK_EQ(ltx_position(k.s), 2);
+        ltx_policy p = w.d.policy;
+        p.all_rows = 1;
+        CHECK_EQ(ltx_set_policy(k.s, &p), LTX_E_ARG);
+        p = w.d.policy; p.rule = LTX_EXIT_COSINE; p.yes = 1;
+        CHECK_EQ(ltx_set_policy(k.s, &p), LTX_E_ARG);
+        free(bad);
+        kit_close(&k);
+        world_free(&w);
+    }
 }
 
 static void embeddings_of_texts(void)
@@ -591,8 +908,12 @@ int main(void)
     TEST(shares_are_of_a_company);
     TEST(rows_that_are_not_kept);
     TEST(shared_caches);
+    TEST(shared_caches_that_are_the_own_ones);
+    TEST(counting_shared_caches);
     TEST(exits_by_kind);
     TEST(depths_that_never_grow);
+    TEST(depths_that_would_not_grow);
+    TEST(counting_depths_that_never_grow);
     TEST(embeddings_of_texts);
     TEST(heads_of_exits);
     TEST(depths_by_budget);
