@@ -223,6 +223,7 @@ static int check_world(world *w, ltx_stats *st)
         }
         if (at > 0 && w->d.policy.by_kind) break; /* later rows have other peers */
         batch_run(w, ref, p, n, at == 0);
+        for (int i = 0; at == 0 && i < n; i++) w->depth[i] = p[i].left ? p[i].depth : w->d.plan.count;
         if (!CHECK_EQ(ltx_eval_batch(k.s, &b, &out), LTX_OK) || w->nearest < 1e-6) break;
         compare(w, ref, p, n, &out, at == 0);
     }
@@ -230,7 +231,7 @@ static int check_world(world *w, ltx_stats *st)
     CHECK_EQ(st->attn_rows, ref->attn_rows);
     CHECK_EQ(st->ffn_rows, ref->ffn_rows);
     CHECK_EQ(st->attended, ref->attended);
-    for (int i = 0; i < ROWS; i++) { free(p[i].h); free(p[i].base); free(p[i].before); w->depth[i] = p[i].left ? p[i].depth : w->d.plan.count; }
+    for (int i = 0; i < ROWS; i++) { free(p[i].h); free(p[i].base); free(p[i].before); }
     kit_close(&k);
     ref_close(ref);
     return w->nearest >= 1e-6;
@@ -587,6 +588,129 @@ static void exits_by_kind(void)
     CHECK(left > 50);
 }
 
+/* Both ways: rows of an encoder leave by kind, too; against the reference, and the counters from the depths that it says. */
+static void exits_by_kind_both_ways(void)
+{
+    int checked = 0, left = 0;
+    for (int c = 0; c < 12; c++) {
+        world w;
+        world_make(&w, 651 + (uint64_t)c, 0);
+        w.k->m.both_ways = c % 4 != 3; /* some look back only, for the counters */
+        if (w.k->m.both_ways) w.k->m.rope_pairs = LTX_ROPE_NONE;
+        ref_model_free(&w.ref);
+        ref_model_load(&w.k->m, &w.ref);
+        ltx_session_desc plain = w.d;
+        ltx_stats st;
+        tally t;
+        uint8_t want[ROWS] = {0};
+        want[ROWS - 1] = want[ROWS - 2] = 1;
+        for (int i = 0; i < w.d.plan.count; i++) w.steps[i].gate = 1;
+        w.d.plan.fill = c % 2 ? LTX_FILL_NONE : LTX_FILL_PROJECT;
+        w.d.policy.rule = LTX_EXIT_COSINE;
+        w.d.policy.all_rows = w.d.policy.by_kind = 1;
+        w.d.policy.kinds[0] = 1.1f; w.d.policy.kinds[1] = 2.0f; w.d.policy.kinds[2] = 1.5f;
+        check_same(&w, &plain, &w.d); /* nobody reaches that */
+        w.d.policy.kinds[0] = c % 3 == 0 ? 1.1f : 0.85f; w.d.policy.kinds[1] = 0.7f; w.d.policy.kinds[2] = 0.8f;
+        if (check_world(&w, &st)) {
+            checked++;
+            memset(&t, 0, sizeof t);
+            t.w = &w;
+            tally_call(&t, NULL, w.depth, want, ROWS);
+            tally_check(&t, &st);
+        }
+        left += (int)st.exits;
+        world_free(&w);
+    }
+    CHECK(checked >= 10);
+    CHECK(left > 50);
+}
+/* Texts side by side: a kind is that of one text. The same as in a session of its own, whatever their order in the batch; one that a hold keeps back meanwhile
+   decides when it comes there. */
+static void kinds_of_several_texts(void)
+{
+    int left = 0;
+    for (int c = 0; c < 12; c++) {
+        world w;
+        world_make(&w, 671 + (uint64_t)c, 0);
+        w.k->m.both_ways = c % 2;
+        for (int i = 0; i < w.d.plan.count; i++) w.steps[i].gate = 1;
+        w.d.plan.fill = c / 2 % 3;
+        const int hold = c % 4 >= 2 && !(w.k->m.both_ways && w.d.plan.fill == LTX_FILL_DEFER);
+        w.d.rows = w.d.logits_rows = 2 * ROWS; w.d.features = 1;
+        w.d.policy.rule = LTX_EXIT_COSINE;
+        w.d.policy.all_rows = w.d.policy.by_kind = 1;
+        w.d.policy.kinds[0] = 0.85f; w.d.policy.kinds[1] = 0.75f; w.d.policy.kinds[2] = 0.8f; w.d.policy.kinds[3] = c % 3 ? 0.82f : 2.0f;
+        ltx_session_desc both = w.d;
+        both.sequences = TEXTS;
+        kit_session all = kit_open(&w.k->m, &both);
+        int32_t tokens[2 * ROWS], text[2 * ROWS], n[TEXTS] = {ROWS - 3, ROWS};
+        uint8_t kind[2 * ROWS], want[2 * ROWS];
+        int at[TEXTS] = {0, 0}, total = n[0] + n[1];
+        for (int i = 0; i < total; i++) { /* they come mixed */
+            int q = c % 3 == 0 ? i < n[1] : i % 2;
+            if (at[q] == n[q]) q = !q;
+            text[i] = q;
+            tokens[i] = w.tokens[(at[q] * (q + 1)) % ROWS];
+            kind[i] = (uint8_t)((w.kind[at[q]] + (at[q] % 7 == 3) + q) % LTX_KINDS);
+            want[i] = at[q] % 4 == 3;
+            at[q]++;
+        }
+        if (hold) { CHECK_EQ(ltx_use(all.s, 1), LTX_OK); CHECK_EQ(ltx_hold(all.s, 2), LTX_OK); }
+        ltx_batch b = {.tokens = tokens, .count = total, .sequence = text, .kind = kind, .want = want, .features = !hold}, rest = {0};
+        ltx_output out = {0}, last;
+        ltx_stats sum = {0}, st;
+        float *logits = (float *)test_malloc((size_t)(2 * ROWS * w.k->m.vocab) * 4);
+        int32_t depth[2 * ROWS], position[2 * ROWS], of[2 * ROWS], rows = 0;
+        for (int call = 0; call < 1 + hold; call++) {
+            if (call == 1) CHECK_EQ(ltx_hold(all.s, 0), LTX_OK);
+            if (!CHECK_EQ(ltx_eval_batch(all.s, call ? &rest : &b, &last), LTX_OK)) break;
+            if (call == 0) out = last;
+            for (int i = 0; i < last.n_ready; i++, rows++) {
+                memcpy(logits + (size_t)rows * (size_t)w.k->m.vocab, last.ready[i].logits, (size_t)w.k->m.vocab * 4);
+                depth[rows] = last.ready[i].depth; position[rows] = last.ready[i].position; of[rows] = last.ready[i].sequence;
+            }
+        }
+        CHECK_EQ(rows, n[0] / 4 + n[1] / 4);
+        for (int q = 0; q < TEXTS; q++) {
+            kit_session one = kit_open(&w.k->m, &w.d);
+            int32_t own[ROWS], where[ROWS];
+            uint8_t own_kind[ROWS], own_want[ROWS];
+            ltx_output o;
+            for (int i = 0, j = 0; i < total; i++) if (text[i] == q) { own[j] = tokens[i]; own_kind[j] = kind[i]; where[j] = i; own_want[j++] = want[i]; }
+            ltx_batch alone = {.tokens = own, .count = n[q], .kind = own_kind, .want = own_want, .features = 1};
+            if (CHECK_EQ(ltx_eval_batch(one.s, &alone, &o), LTX_OK)) {
+                for (int i = 0; !hold && i < n[q]; i++) CHECK(memcmp(o.features + (size_t)i * (size_t)w.k->m.dim, out.features + (size_t)where[i] * (size_t)w.k->m.dim, (size_t)w.k->m.dim * 4) == 0);
+                for (int i = 0, row = 0; i < n[q]; i++) {
+                    if (!own_want[i]) continue;
+                    int found = 0;
+                    for (int j = 0; j < rows; j++) {
+                        if (of[j] != q || position[j] != i) continue;
+                        found++;
+                        CHECK_EQ(depth[j], o.depth[row]);
+                        CHECK(memcmp(logits + (size_t)j * (size_t)w.k->m.vocab, o.logits + (size_t)row * (size_t)w.k->m.vocab, (size_t)w.k->m.vocab * 4) == 0);
+                    }
+                    CHECK_EQ(found, 1);
+                    row++;
+                }
+            }
+            CHECK_EQ(ltx_flush(one.s), LTX_OK);
+            ltx_session_stats(one.s, &st);
+            sum.tokens += st.tokens; sum.attn_rows += st.attn_rows; sum.ffn_rows += st.ffn_rows; sum.fill_rows += st.fill_rows;
+            sum.head_rows += st.head_rows; sum.exits += st.exits; sum.attended += st.attended;
+            kit_close(&one);
+        }
+        CHECK_EQ(ltx_flush(all.s), LTX_OK);
+        ltx_session_stats(all.s, &st);
+        st.weight_bytes = st.kv_bytes = 0;
+        CHECK(memcmp(&st, &sum, sizeof st) == 0);
+        left += (int)st.exits;
+        free(logits);
+        kit_close(&all);
+        world_free(&w);
+    }
+    CHECK(left > 100);
+}
+
 /* Depths never grow, so that nobody looks where a row has left nothing. */
 static void depths_that_never_grow(void)
 {
@@ -792,6 +916,56 @@ static void embeddings_of_texts(void)
     }
 }
 
+/* What a text's vector costs: its rows through the plan, and no head unless logits are wanted, too. To ask for features changes no bit. */
+static void counting_embeddings(void)
+{
+    for (int c = 0; c < 8; c++) {
+        world w;
+        static tally t;
+        ltx_stats got, plain;
+        int depth[ROWS], n = 7 + 2 * c;
+        uint8_t none[ROWS] = {0}, last[ROWS] = {0};
+        float v[17];
+        world_make(&w, 691 + (uint64_t)c, 0);
+        w.k->m.both_ways = c % 2;
+        w.d.plan.count = 2 + c % 4;
+        if (c & 4) { w.steps[0].gate = 1; w.d.policy.rule = LTX_EXIT_ALWAYS; w.d.policy.all_rows = 1; } /* all leave after one step */
+        memset(&t, 0, sizeof t);
+        t.w = &w;
+        last[n - 1] = 1;
+        for (int i = 0; i < n; i++) depth[i] = c & 4 ? 1 : w.d.plan.count;
+        kit_session k = kit_open(&w.k->m, &w.d);
+        ltx_batch b = {.tokens = w.tokens, .count = n};
+        for (int again = 0; again < 4; again++) { /* whatever the pooling; the third one wants logits of the last row */
+            b.logits = again == 2;
+            t.n[0] = 0;
+            tally_call(&t, NULL, depth, again == 2 ? last : none, n);
+            CHECK_EQ(ltx_embed(k.s, &b, again % 3, 17, v), LTX_OK);
+            ltx_session_stats(k.s, &got);
+            tally_check(&t, &got);
+        }
+        CHECK_EQ(ltx_rewind(k.s, 0), LTX_OK);
+        ltx_stats_reset(k.s);
+        ltx_output with, without;
+        b.logits = 1; b.features = 1;
+        float *logits = (float *)test_malloc((size_t)w.k->m.vocab * 4);
+        CHECK_EQ(ltx_eval_batch(k.s, &b, &with), LTX_OK);
+        memcpy(logits, with.logits, (size_t)w.k->m.vocab * 4);
+        ltx_session_stats(k.s, &got);
+        CHECK_EQ(ltx_rewind(k.s, 0), LTX_OK);
+        ltx_stats_reset(k.s);
+        b.features = 0;
+        CHECK_EQ(ltx_eval_batch(k.s, &b, &without), LTX_OK);
+        CHECK(memcmp(logits, without.logits, (size_t)w.k->m.vocab * 4) == 0);
+        CHECK(without.features == NULL);
+        ltx_session_stats(k.s, &plain);
+        CHECK(memcmp(&got, &plain, sizeof got) == 0);
+        free(logits);
+        kit_close(&k);
+        world_free(&w);
+    }
+}
+
 /* Exits with norms and heads of their own, against the reference; absent ones are the model's. */
 static void heads_of_exits(void)
 {
@@ -911,10 +1085,13 @@ int main(void)
     TEST(shared_caches_that_are_the_own_ones);
     TEST(counting_shared_caches);
     TEST(exits_by_kind);
+    TEST(exits_by_kind_both_ways);
+    TEST(kinds_of_several_texts);
     TEST(depths_that_never_grow);
     TEST(depths_that_would_not_grow);
     TEST(counting_depths_that_never_grow);
     TEST(embeddings_of_texts);
+    TEST(counting_embeddings);
     TEST(heads_of_exits);
     TEST(depths_by_budget);
     return test_end();
