@@ -212,6 +212,186 @@ static void transfers_say(void)
     kit_free(k);
 }
 
+/* ---- counters of a round, from what it says, what the tap is shown and what may be drafted ---- */
+
+typedef struct shown { int n, step[2048], layer[2048], position[2048]; int32_t token[2048]; } shown;
+static int32_t show(void *user, const ltx_view *v)
+{
+    shown *t = (shown *)user;
+    if (!CHECK(t->n < 2048)) return LTX_STOP;
+    t->step[t->n] = v->step; t->layer[t->n] = v->layer; t->position[t->n] = v->position; t->token[t->n++] = v->token;
+    return LTX_GO;
+}
+/* What followed the latest of the longest earlier places that end like text[0..now]. */
+static int found_in(const int32_t *text, int now, int lookup, int32_t *draft, int most)
+{
+    for (int n = lookup < now ? lookup : now; n > 0; n--)
+        for (int end = now - 1; end >= n - 1; end--) {
+            int same = 0, count = 0;
+            while (same < n && text[end - same] == text[now - same]) same++;
+            if (same < n) continue;
+            while (count < most && end + 1 + count <= now) { draft[count] = text[end + 1 + count]; count++; }
+            return count;
+        }
+    return 0;
+}
+typedef struct ledger {
+    const kit_model *k;
+    const ltx_session_desc *d;
+    shown tap;
+    int32_t text[128];
+    int ahead; /* tokens that transfers have said for the next round */
+    ltx_stats want;
+} ledger;
+/* One round that began at `begin` and may return `cap` tokens. */
+static void check_round(ledger *g, int begin, int cap, const ltx_token *out, int count)
+{
+    const ltx_draft *d = &g->d->draft;
+    const shown *t = &g->tap;
+    const int steps = g->d->plan.count, room = g->d->ctx - begin - 1;
+    int most = d->length < g->d->draft_max - d->transfer ? d->length : g->d->draft_max - d->transfer, deep = cap - 1 < room ? cap - 1 : room, known;
+    int rows = 0, passes = 0, chain = 0, drafted, looks = 0, transfers, entry[64], node = 0;
+    int32_t certain[64];
+    const uint64_t head = kit_mat_bytes(&g->k->m.embed);
+    if (room < most) most = room;
+    for (int i = 0; i < t->n; i++) if (t->step[i] == -1 && CHECK(rows < 64)) entry[rows++] = i;
+    /* what is known before */
+    known = g->ahead < most ? g->ahead : most;
+    if (known > deep) known = deep;
+    for (int i = 0; i < known; i++) certain[i] = -1; /* of transfers: whatever they said */
+    if (known == 0 && d->lookup > 0) known = found_in(g->text, begin, d->lookup, certain, most < deep ? most : deep);
+    if (known == 0 && d->plan.steps != NULL) { /* whole passes come first, then the rows are made once more */
+        for (passes = 1; passes < rows && t->position[entry[passes]] != begin; passes++) { }
+        if (passes == rows) passes = 0;
+        for (int i = 0; i < passes; i++) CHECK_EQ(t->position[entry[i]], begin + i);
+    }
+    drafted = rows - passes - 1;
+    if (!CHECK(drafted >= 0 && drafted <= (most > 0 ? most : 0))) return;
+    const int *made = entry + passes; /* the known token, the chain, then rivals */
+    for (; chain < drafted && t->position[made[chain + 1]] == begin + chain + 1; chain++) { }
+    CHECK_EQ(t->token[made[0]], g->text[begin]);
+    CHECK(chain <= deep || deep < 0);
+    if (!d->tree) CHECK_EQ(chain, drafted);
+    for (int i = chain + 1; i <= drafted; i++) { /* a rival stands beside one token of the chain and is another */
+        int beside = t->position[made[i]] - begin;
+        if (CHECK(beside >= 1 && beside <= chain)) CHECK(t->token[made[i]] != t->token[made[beside]]);
+        CHECK(i == chain + 1 || t->position[made[i]] > t->position[made[i - 1]]);
+    }
+    if (known > 0) {
+        CHECK_EQ(drafted, known);
+        for (int i = 0; i < known; i++) if (certain[i] >= 0) CHECK_EQ(t->token[made[i + 1]], certain[i]);
+    } else if (d->plan.steps != NULL) {
+        looks = chain + (drafted < most && chain < deep);
+        CHECK_EQ(passes, looks);
+        for (int i = 1; i < passes; i++) CHECK_EQ(t->token[entry[i]], t->token[made[i]]);
+    } else if (d->exit > 0) {
+        for (int i = 0; i < chain; i++) looks += made[i + 1] - made[i] - d->exit; /* steps that it ran before the next one came */
+        if (drafted < most && chain < deep) looks += (d->last > 0 ? d->last : d->exit) - d->exit + 1; /* the leaf drafted nothing, however deep it looked */
+    } else CHECK_EQ(drafted, 0);
+    /* what full depth made of it */
+    for (int i = 0; i + 1 < count; i++) {
+        int next = 0;
+        for (int j = 1; j <= drafted && node <= chain; j++) if (t->position[made[j]] == begin + 1 + i && t->token[made[j]] == out[i].id) next = j;
+        CHECK(next > 0);
+        CHECK_EQ(out[i].drafted, 1);
+        if (known > 0) CHECK_EQ(out[i].depth, 0);
+        node = next;
+    }
+    for (int j = 1; j <= drafted && node <= chain; j++) CHECK(t->position[made[j]] != begin + count || t->token[made[j]] != out[count - 1].id);
+    CHECK_EQ(out[count - 1].drafted, 0);
+    CHECK_EQ(out[count - 1].depth, steps);
+    transfers = d->transfer < g->d->draft_max - drafted ? d->transfer : g->d->draft_max - drafted;
+    if (transfers > room - drafted) transfers = room - drafted;
+    if (transfers < 0) transfers = 0;
+    g->ahead = node == chain ? transfers : 0;
+    /* what it has cost */
+    ltx_stats *w = &g->want;
+    uint64_t ran = (uint64_t)((drafted + 1) * steps + passes * d->plan.count), shown_rows = 0;
+    w->tokens += (uint64_t)(rows + transfers);
+    for (int i = 0; i < transfers; i++) { ran += (uint64_t)(steps - g->k->m.transfers[i].step); w->weight_bytes += kit_mat_bytes(&g->k->m.transfers[i].h); }
+    for (int i = 0; i < t->n; i++) {
+        shown_rows += t->step[i] >= 0;
+        if (t->step[i] < 0 || (i > 0 && t->step[i] == t->step[i - 1])) continue; /* a batch reads a layer once */
+        w->weight_bytes += kit_run_bytes(&g->k->layers[t->layer[i]], LTX_ATTN | LTX_FFN);
+    }
+    CHECK_EQ(shown_rows, ran);
+    w->attn_rows += ran;
+    w->ffn_rows += ran;
+    w->head_rows += (uint64_t)(drafted + 1 + transfers + looks);
+    w->weight_bytes += (uint64_t)(looks + 1) * head; /* a look reads it, and verification once for all */
+    w->rounds++;
+    w->drafted += (uint64_t)drafted;
+    w->accepted += (uint64_t)count - 1;
+}
+static const setting counted[] = {
+    {2, 0, 6, 0, 0, 0, 0.1f, 0}, {2, 0, 6, 1, 0, 0, 1e-9f, 0}, {1, 0, 7, 1, 0, 0, 0.0f, 0}, {1, 3, 7, 1, 0, 0, 0.2f, 0}, {0, 0, 6, 0, 0, 3, 0.0f, 0}, {2, 0, 4, 1, 0, 2, 0.05f, 0}, {0, 0, 5, 0, 2, 0, 0.0f, 0},
+    {2, 0, 5, 1, 3, 0, 0.1f, 0}, {1, 3, 5, 0, 3, 4, 0.1f, 0}, {0, 0, 6, 0, 0, 0, 0.1f, 1}, {0, 0, 7, 0, 3, 3, 0.0f, 1},
+};
+enum { COUNTED = sizeof counted / sizeof *counted };
+static void counting_rounds(void)
+{
+    uint64_t accepted[COUNTED] = {0}, rejected[COUNTED] = {0};
+    for (int c = 0; c < 3 * COUNTED; c++) {
+        static ledger g;
+        const setting *x = &counted[c % COUNTED];
+        kit_shape shape = kit_small;
+        shape.format = c / COUNTED % 2 ? LTX_Q8_0 : LTX_F32;
+        shape.head_dim = c / COUNTED % 2 ? 32 : 24;
+        kit_model *k = kit_make(&shape, 681 + (uint64_t)(c / COUNTED));
+        test_rng r = {682};
+        ltx_transfer t[3];
+        ltx_step steps[KIT_LAYERS], shorter[KIT_LAYERS];
+        ltx_session_desc d = {.ctx = 70};
+        ltx_sampler greedy = {0};
+        ltx_token out[9];
+        ltx_stats got;
+        add_transfers(k, t, 3, 3, &r);
+        CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
+        memcpy(shorter, steps, sizeof steps);
+        d.plan.steps = steps;
+        d.draft_max = x->length + x->transfer;
+        d.draft = kit_draft(x->exit, x->length, x->stop, 1e-30f); /* a row costs nothing: what is found or has a rival is drafted */
+        d.draft.last = x->last; d.draft.tree = x->tree; d.draft.transfer = x->transfer; d.draft.lookup = x->lookup;
+        if (x->skips) { d.draft.plan.steps = shorter; d.draft.plan.count = d.plan.count; CHECK_EQ(ltx_plan_drop(shorter, &d.draft.plan.count, 1, LTX_ATTN | LTX_FFN), LTX_OK); }
+        memset(&g, 0, sizeof g);
+        g.k = k; g.d = &d;
+        d.policy.tap = show; d.policy.user = &g.tap;
+        kit_session s = kit_open(&k->m, &d);
+        prompt_of(g.text, k->m.vocab);
+        CHECK_EQ(ltx_eval(s.s, g.text, FIRST - 1, NULL), LTX_OK);
+        ltx_stats_reset(s.s);
+        int32_t begin = FIRST - 1, back = 0;
+        for (int round = 0; begin < d.ctx; round++) { /* on until the cache is full, which cuts the last rounds */
+            int cap = round % 6 == 4 ? 1 : round % 6 == 2 ? 3 : 9;
+            int32_t count;
+            g.tap.n = 0;
+            if (!CHECK_EQ(ltx_decode(s.s, &greedy, g.text[begin], out, cap, &count), LTX_OK) || !CHECK(count >= 1 && count <= cap)) break;
+            check_round(&g, begin, cap, out, count);
+            ltx_session_stats(s.s, &got);
+            got.kv_bytes = got.attended = 0; /* of these rows see what is not kept */
+            if (!CHECK(memcmp(&got, &g.want, sizeof got) == 0)) {
+                printf("  setting %d, round %d: tokens %d %d, attention %d %d, heads %d %d, bytes %d %d, drafted %d %d\n", c % COUNTED, round, (int)got.tokens, (int)g.want.tokens, (int)got.attn_rows, (int)g.want.attn_rows,
+                       (int)got.head_rows, (int)g.want.head_rows, (int)got.weight_bytes, (int)g.want.weight_bytes, (int)got.drafted, (int)g.want.drafted);
+                break;
+            }
+            for (int i = 0; i < count; i++) g.text[begin + 1 + i] = out[i].id;
+            begin += count;
+            if (begin > 40 && back++ == 0) { /* once: what was said ahead is of no use then */
+                CHECK_EQ(ltx_rewind(s.s, begin -= 5), LTX_OK);
+                g.ahead = 0;
+            }
+        }
+        CHECK_EQ(begin, d.ctx);
+        CHECK_EQ(ltx_decode(s.s, &greedy, 1, out, 9, &back), LTX_E_FULL);
+        accepted[c % COUNTED] += g.want.accepted;
+        rejected[c % COUNTED] += g.want.drafted - g.want.accepted;
+        kit_close(&s);
+        k->m.transfers = NULL; k->m.n_transfers = 0;
+        kit_free(k);
+    }
+    for (int i = 0; i < COUNTED; i++) CHECK(accepted[i] > 5 && rejected[i] > 5);
+}
+
 /* Sampled: the same numbers of the generator give the same text as without a tree, because rivals change no distribution. */
 static void sampled(void)
 {
@@ -413,6 +593,7 @@ int main(void)
     test_begin("test_drafts");
     TEST(same_text);
     TEST(transfers_say);
+    TEST(counting_rounds);
     TEST(sampled);
     TEST(limits);
     TEST(by_the_clock);
