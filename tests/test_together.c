@@ -224,6 +224,222 @@ static void depth_wise(void)
     kit_free(k);
 }
 
+/* Three loops of two layers. The first text leaves after each first loop, the second one never does, so it stands before the second and then the third loop when the
+   other one begins: three passes of the weights are all that four tokens cost. */
+static int32_t leave_after_a_loop(void *user, const ltx_view *v)
+{
+    (void)user;
+    return v->sequence == 0 && v->step == 1 ? LTX_LEAVE : LTX_GO;
+}
+static void counting_depth_wise(void)
+{
+    enum { TURNS = 4 };
+    kit_shape shape = kit_small;
+    shape.layers = 2;
+    kit_model *k = kit_make(&shape, 325);
+    for (int fill = 0; fill < 3; fill++) {
+        ltx_step steps[6];
+        ltx_session_desc d = {.rows = ROWS, .logits_rows = 2, .sequences = 2};
+        ltx_stats want = {0}, got;
+        ltx_output out;
+        uint64_t loop = 0, kv = 0, head = kit_mat_bytes(&k->m.embed);
+        int32_t position[2] = {0, 0};
+        memset(steps, 0, sizeof steps);
+        for (int i = 0; i < 6; i++) { steps[i].layer = (int16_t)(i % 2); steps[i].cache = (int16_t)(i + 1); steps[i].run = LTX_ATTN | LTX_FFN; steps[i].gate = (uint8_t)(i % 2); }
+        for (int i = 0; i < 2; i++) { loop += kit_run_bytes(&k->layers[i], LTX_ATTN | LTX_FFN); kv += kit_kv_bytes(&k->layers[i]); }
+        d.plan.steps = steps; d.plan.count = 6; d.plan.fill = fill;
+        d.policy.rule = LTX_EXIT_ASK; d.policy.gate = leave_after_a_loop;
+        kit_session s = kit_open(&k->m, &d);
+        for (int call = 0; call < 3 * TURNS; call++) {
+            const int32_t tokens[2] = {call, 5}, sequence[2] = {0, 1};
+            const uint8_t both[2] = {1, 1};
+            int first = call % 3 == 0, third = call % 3 == 2;
+            ltx_batch b = {.tokens = tokens, .count = 1 + first, .sequence = sequence, .want = both, .first = 1};
+            if (!CHECK_EQ(ltx_eval_batch(s.s, &b, &out), LTX_OK)) break;
+            if (!CHECK_EQ(out.n_ready, 1 + third)) break;
+            for (int i = 0; i < out.n_ready; i++) {
+                int q = out.ready[i].sequence;
+                CHECK_EQ(q, i);
+                CHECK_EQ(out.ready[i].depth, q ? 6 : 2);
+                CHECK_EQ(out.ready[i].position, position[q]++);
+            }
+            want.tokens += 1 + (uint64_t)first;
+            want.attn_rows += 4; /* a row of each text, through two layers */
+            want.ffn_rows += 4;
+            want.attended += 2 * ((uint64_t)(call + 1) + (uint64_t)(call / 3 + 1)); /* each its own text so far, as far as it was in this loop */
+            want.exits++;
+            want.head_rows += 1 + (uint64_t)third;
+            want.weight_bytes += loop + (1 + (uint64_t)third) * head;
+            if (fill == LTX_FILL_PROJECT) want.fill_rows += call == 0 ? 0 : call == 1 ? 2 : 4; /* of rows that left before, on their way beside the others */
+            ltx_session_stats(s.s, &got);
+            got.kv_bytes = 0;
+            CHECK(memcmp(&got, &want, sizeof got) == 0);
+        }
+        CHECK_EQ(ltx_flush(s.s), LTX_OK);
+        if (fill == LTX_FILL_PROJECT) { want.fill_rows += 6; want.weight_bytes += 2 * kv; } /* the last one has two loops to go, on the first of which the one before it comes along */
+        if (fill == LTX_FILL_DEFER) { /* all that waited, as one batch */
+            want.attn_rows += 3 * TURNS * 4; want.ffn_rows += 3 * TURNS * 4;
+            want.attended += 4 * (3 * TURNS * (3 * TURNS + 1) / 2);
+            want.weight_bytes += 2 * loop;
+        }
+        ltx_session_stats(s.s, &got);
+        got.kv_bytes = 0;
+        CHECK(memcmp(&got, &want, sizeof got) == 0);
+        if (fill == LTX_FILL_PROJECT) CHECK_EQ(want.fill_rows, 3 * TURNS * 4);
+        kit_close(&s);
+    }
+    kit_free(k);
+}
+
+/* Which rows a step keeps is decided among those that came in one call, wherever a hold makes them wait meanwhile: before such a step, between two, or behind them, where
+   a later call joins them. Another text runs beside them. */
+static void keep_and_hold(void)
+{
+    enum { IMAGE = 9 };
+    uint64_t dropped = 0;
+    for (int c = 0; c < 16; c++) {
+        kit_model *k = kit_make(&kit_small, 391 + (uint64_t)c);
+        ltx_step steps[KIT_LAYERS];
+        ltx_session_desc d = {.rows = 48, .logits_rows = 8, .sequences = 2};
+        const int hold = 1 + c % 4, keep = c < 8 ? 1 : 2;
+        int32_t tokens[2 * IMAGE], sequence[2 * IMAGE];
+        uint8_t kind[2 * IMAGE], want[2 * IMAGE];
+        float *logits = (float *)test_malloc((size_t)k->m.vocab * 4 * 8);
+        int32_t who[8], n = 0, seen = 0;
+        ltx_stats free_run, held;
+        CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
+        steps[keep].keep = 0.5f; steps[3].keep = 0.25f;
+        for (int i = keep; i < d.plan.count && c & 4; i++) steps[i].run |= LTX_RENUMBER;
+        d.plan.steps = steps;
+        kit_tokens(tokens, 2 * IMAGE, k->m.vocab, 392);
+        for (int i = 0; i < 2 * IMAGE; i++) { /* an image in each text, and text behind it */
+            sequence[i] = i / IMAGE;
+            kind[i] = (uint8_t)(i % IMAGE < IMAGE - 2);
+            want[i] = i % IMAGE == IMAGE - 1;
+        }
+        ltx_batch both = {.tokens = tokens, .count = 2 * IMAGE, .sequence = sequence, .kind = kind, .want = want}, more = {.tokens = tokens + 3, .count = IMAGE, .kind = kind, .logits = 1}, rest = {0};
+        ltx_output out;
+        kit_session s = kit_open(&k->m, &d);
+        CHECK_EQ(ltx_eval_batch(s.s, &both, &out), LTX_OK);
+        for (int i = 0; i < out.n_ready; i++, n++) { who[n] = out.ready[i].sequence * 100 + out.ready[i].position; memcpy(logits + n * k->m.vocab, out.ready[i].logits, (size_t)k->m.vocab * 4); }
+        CHECK_EQ(ltx_eval_batch(s.s, &more, &out), LTX_OK); /* another image in the first one */
+        for (int i = 0; i < out.n_ready; i++, n++) { who[n] = out.ready[i].sequence * 100 + out.ready[i].position; memcpy(logits + n * k->m.vocab, out.ready[i].logits, (size_t)k->m.vocab * 4); }
+        CHECK_EQ(n, 3);
+        ltx_session_stats(s.s, &free_run);
+        kit_close(&s);
+        s = kit_open(&k->m, &d);
+        const ltx_batch *calls[4] = {&both, &rest, &more, &rest};
+        for (int call = 0; call < 4; call++) {
+            if (hold == 4 && call == 1) continue; /* behind both steps they may meet */
+            CHECK_EQ(ltx_hold(s.s, call % 2 ? 0 : hold), LTX_OK);
+            if (!CHECK_EQ(ltx_eval_batch(s.s, calls[call], &out), LTX_OK)) break;
+            CHECK_EQ(out.n_ready, call == 0 ? 1 : call == 2 ? 0 : hold == 4 ? 2 : 1);
+            for (int i = 0; i < out.n_ready; i++)
+                for (int j = 0; j < n; j++) {
+                    if (who[j] != out.ready[i].sequence * 100 + out.ready[i].position) continue;
+                    CHECK(memcmp(logits + j * k->m.vocab, out.ready[i].logits, (size_t)k->m.vocab * 4) == 0);
+                    seen++;
+                }
+        }
+        CHECK_EQ(seen, n);
+        ltx_session_stats(s.s, &held);
+        CHECK_EQ(held.dropped, free_run.dropped);
+        CHECK_EQ(held.attn_rows, free_run.attn_rows);
+        CHECK_EQ(held.ffn_rows, free_run.ffn_rows);
+        CHECK_EQ(held.attended, free_run.attended);
+        CHECK_EQ(held.tokens, free_run.tokens);
+        dropped += held.dropped;
+        free(logits);
+        kit_close(&s);
+        kit_free(k);
+    }
+    CHECK_EQ(dropped, 16 * 3 * 6); /* of seven rows 3 stay, then 1 */
+}
+
+/* A plan per request: a gate of the test's own says, per text, how many of the next steps are not for it. */
+typedef struct menu { int skip[SEQUENCES][KIT_LAYERS]; long asked; } menu;
+static int32_t by_request(void *user, const ltx_view *v)
+{
+    menu *x = (menu *)user;
+    x->asked++;
+    return x->skip[v->sequence][v->step];
+}
+static void plan_per_request(void)
+{
+    static const menu menus[] = {
+        {{{0}, {0}, {0}}, 0}, /* nobody lacks anything */
+        {{{2}, {0, 0, 1}, {0}}, 0}, /* the first text lacks steps 1 and 2, the second one 3 */
+        {{{0, 0, 0, 1}, {1}, {1, 0, 1}}, 0}, /* 4; 1; 1 and 3 */
+        {{{0, 0, 0, 9}, {4}, {0, 3}}, 0}, /* to the end and beyond */
+    };
+    for (int c = 0; c < 12; c++) {
+        kit_model *k = kit_make(&kit_small, 395 + (uint64_t)c);
+        menu x = menus[c % 4];
+        ltx_step steps[KIT_LAYERS], fewer[SEQUENCES][KIT_LAYERS];
+        ltx_session_desc d = {0};
+        ltx_stats st, sum = {0}, own;
+        ltx_sampler greedy = {0};
+        ltx_token a[1], b[1];
+        uint64_t rows = 0, skipped = 0;
+        int32_t lacks[SEQUENCES], count;
+        test_rng r = {396};
+        CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
+        CHECK_EQ(ltx_plan_gates(steps, d.plan.count, 0, 1), LTX_OK);
+        if (c / 4 == 1) { d.window = 9; d.sinks = 2; d.kv = LTX_KV_I8; }
+        if (c / 4 == 2) { d.threads = 2; d.kv = LTX_KV_F32; }
+        d.plan.steps = steps; d.plan.fill = LTX_FILL_NONE;
+        d.policy.rule = LTX_EXIT_ASK; d.policy.gate = by_request; d.policy.all_rows = 1; d.policy.user = &x;
+        group g = group_open(&k->m, &d);
+        for (int q = 0; q < SEQUENCES; q++) { /* a session of its own, whose plan lacks those steps */
+            ltx_session_desc one = d;
+            memset(&one.policy, 0, sizeof one.policy);
+            one.rows = one.logits_rows = 8;
+            one.plan.steps = fewer[q]; one.plan.count = 0;
+            for (int i = 0; i < d.plan.count; i += 1 + (i + 1 < d.plan.count ? x.skip[q][i] : 0)) fewer[q][one.plan.count++] = steps[i];
+            lacks[q] = d.plan.count - one.plan.count;
+            kit_close(&g.own[q].k);
+            g.own[q].k = kit_open(&k->m, &one);
+        }
+        for (int call = 0; call < 9; call++) {
+            for (int i = 1 + test_int(&r, ROWS - 8); i > 0; i--) {
+                int q = test_int(&r, SEQUENCES);
+                if (g.own[q].next >= PLACES - 8) continue;
+                group_add(&g, q, test_int(&r, k->m.vocab), test_int(&r, 3) == 0);
+                g.own[q].depth[g.own[q].next - 1] = d.plan.count; /* those that are skipped lie behind it, too */
+                rows++;
+                skipped += (uint64_t)lacks[q];
+            }
+            group_run(&g, 0);
+            int q = test_int(&r, SEQUENCES);
+            if (g.own[q].next > 4 && call % 2) group_rewind(&g, q, g.own[q].next - 3);
+        }
+        CHECK(g.seen > 20);
+        for (int i = 0; i < 2 * SEQUENCES; i++) { /* the same by ltx_decode */
+            int q = i % SEQUENCES;
+            CHECK_EQ(ltx_use(g.k.s, q), LTX_OK);
+            CHECK_EQ(ltx_decode(g.k.s, &greedy, 7 + i, a, 1, &count), LTX_OK);
+            CHECK_EQ(ltx_decode(g.own[q].k.s, &greedy, 7 + i, b, 1, &count), LTX_OK);
+            CHECK_EQ(a[0].id, b[0].id);
+            CHECK_EQ(a[0].depth, b[0].depth + lacks[q]);
+            rows++;
+            skipped += (uint64_t)lacks[q];
+        }
+        for (int q = 0; q < SEQUENCES; q++) {
+            ltx_session_stats(g.own[q].k.s, &own);
+            sum.tokens += own.tokens; sum.attn_rows += own.attn_rows; sum.ffn_rows += own.ffn_rows; sum.head_rows += own.head_rows; sum.attended += own.attended;
+        }
+        ltx_session_stats(g.k.s, &st);
+        CHECK_EQ(sum.tokens, rows);
+        sum.skipped = skipped;
+        CHECK(st.weight_bytes > 0 && x.asked > (long)rows);
+        st.weight_bytes = st.kv_bytes = 0;
+        CHECK(memcmp(&st, &sum, sizeof st) == 0);
+        CHECK_EQ(skipped > 0, c % 4 > 0);
+        group_close(&g);
+        kit_free(k);
+    }
+}
+
 /* Speculation and lookups in one sequence do not disturb the others, nor mix up what was said where. */
 static void decode_in_turn(void)
 {
@@ -448,6 +664,9 @@ int main(void)
     TEST(side_by_side);
     TEST(layered_prefill);
     TEST(depth_wise);
+    TEST(counting_depth_wise);
+    TEST(keep_and_hold);
+    TEST(plan_per_request);
     TEST(decode_in_turn);
     TEST(nothing_lost);
     TEST(nobody_overtakes);
