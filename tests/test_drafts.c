@@ -341,7 +341,7 @@ static void counting_rounds(void)
         test_rng r = {683};
         ltx_transfer t[3];
         ltx_step steps[KIT_LAYERS], shorter[KIT_LAYERS];
-        ltx_session_desc d = {.ctx = 70};
+        ltx_session_desc d = {.ctx = 60};
         ltx_sampler greedy = {0};
         ltx_token out[9];
         ltx_stats got;
@@ -376,7 +376,7 @@ static void counting_rounds(void)
             }
             for (int i = 0; i < count; i++) g.text[begin + 1 + i] = out[i].id;
             begin += count;
-            if (begin > 40 && back++ == 0) { /* once: what was said ahead is of no use then */
+            if (begin > 36 && back++ == 0) { /* once: what was said ahead is of no use then */
                 CHECK_EQ(ltx_rewind(s.s, begin -= 5), LTX_OK);
                 g.ahead = 0;
             }
@@ -462,7 +462,7 @@ static ltx_stats story(const ltx_model *m, const ltx_session_desc *d, const ltx_
 static void beside_other_decisions(void)
 {
     uint64_t accepted = 0, left = 0, dropped = 0;
-    for (int c = 0; c < 2 * SETTINGS; c++) { /* each setting twice, each way at least twice */
+    for (int c = 0; c < SETTINGS + 6; c++) { /* each setting, each way twice */
         const setting *x = &settings[c % SETTINGS];
         const int how = c < SETTINGS ? c % 8 : (c + 3) % 8, keep = how & 1, rule = how / 2; /* 0: a gate that nobody asks, 1: by kind, 2: depths that never grow, 3: by kind, with a window and a layer less */
         kit_model *k = kit_make(&kit_small, 691 + (uint64_t)how);
