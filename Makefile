@@ -4,7 +4,7 @@ CFLAGS  ?= -O2
 SHARED  ?= ../shared
 WARN     = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 MODELS   = examples/models
-TESTS    = ref_self amx ops model depth together rows drafts bits memory bad gguf sampling real layers
+TESTS    = ref_self amx ops model depth together company rows drafts bits memory bad gguf sampling real layers
 EXAMPLES = hello generate demo together raw_arrays
 PROGRAMS = $(EXAMPLES:%=build/%) build/ltx-convert build/ltx-profile build/ltx-kwt1 build/depth build/synth build/bench
 

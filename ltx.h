@@ -473,7 +473,8 @@ typedef struct ltx_policy {
                                numbers, to be looked at or changed, that w_down is multiplied with next; step and layer are those that run */
     void        *user;      /* handed to all of them                                             */
     int32_t      monotone;  /* 1: no row goes past a gate where one of its sequence has left before, or less deep (SkipDecode, arXiv 2307.02628), so that LTX_FILL_NONE leaves no holes that
-                               anybody sees. One row with logits a call and sequence; a gate of yours must not skip steps. A rewind to 0 and ltx_set_plan forget depths */
+                               anybody sees. One row with logits a call and sequence; a gate of yours must not skip steps. A rewind to 0 and ltx_set_plan forget depths.
+                               Drafts and their verification go as deep as ever */
     int32_t      by_kind;   /* 1: with LTX_EXIT_COSINE and all_rows, the rows of a kind leave together, when the mean of their cosines is >= kinds[kind]
                                (exits by modality: MuE, arXiv 2211.11152)                        */
     float        kinds[LTX_KINDS];
@@ -5455,6 +5456,7 @@ LTXI_FN float ltxi_cosine(const ltx_session *s, const ltxi_row *r)
     const float *x = ltxi_hidden(s, r), *before = s->before + (size_t)r->slot * (size_t)s->ld;
     return s->m.k->dot(x, before, s->model.dim) / sqrtf(s->m.k->dot(x, x, s->model.dim) * s->m.k->dot(before, before, s->model.dim));
 }
+LTXI_FN int ltxi_came_along(const ltxi_row *a, const ltxi_row *b) { return a->sequence == b->sequence && a->company == b->company; }
 /* Rows of a sequence and kind answer as one: are they chosen to leave? */
 LTXI_FN void ltxi_ask_kinds(ltx_session *s, const int32_t *asked, int32_t count)
 {
@@ -5463,9 +5465,9 @@ LTXI_FN void ltxi_ask_kinds(ltx_session *s, const int32_t *asked, int32_t count)
     for (i = 0; i < count; i++) {
         ltxi_row *r = &s->rows[asked[i]];
         float sum = 0;
-        for (j = i; j > 0 && s->rows[asked[j - 1]].sequence == r->sequence; j--) if (s->rows[asked[j - 1]].kind == r->kind) break;
-        if (j > 0 && s->rows[asked[j - 1]].sequence == r->sequence) { r->chosen = s->rows[asked[j - 1]].chosen; continue; } /* one of them has been asked */
-        for (n = 0, j = i; j < count && s->rows[asked[j]].sequence == r->sequence; j++) if (s->rows[asked[j]].kind == r->kind) { sum += ltxi_cosine(s, &s->rows[asked[j]]); n++; }
+        for (j = i; j > 0 && ltxi_came_along(&s->rows[asked[j - 1]], r); j--) if (s->rows[asked[j - 1]].kind == r->kind) break;
+        if (j > 0 && ltxi_came_along(&s->rows[asked[j - 1]], r)) { r->chosen = s->rows[asked[j - 1]].chosen; continue; } /* one of them has been asked */
+        for (n = 0, j = i; j < count && ltxi_came_along(&s->rows[asked[j]], r); j++) if (s->rows[asked[j]].kind == r->kind) { sum += ltxi_cosine(s, &s->rows[asked[j]]); n++; }
         r->chosen = sum / (float)n >= p->kinds[r->kind];
     }
 }
@@ -5562,7 +5564,7 @@ LTXI_FN ltx_result ltxi_screen(ltx_session *s, int32_t *asked, int32_t *count)
     if (r != LTX_OK) return r;
     for (i = 0; i < *count; i++) {
         const float *logits = s->logits + (size_t)s->rows[asked[i]].out * (size_t)s->model.vocab;
-        if (ltxi_how_sure(s->m.k, logits, s->probs, s->draft_head.rows).prob >= s->desc.policy.threshold) asked[n++] = asked[i];
+        if (ltxi_how_sure(s->m.k, logits, s->probs, s->draft_head.rows).prob >= s->desc.policy.threshold || ltxi_too_deep(s, &s->rows[asked[i]])) asked[n++] = asked[i];
     }
     *count = n;
     return LTX_OK;
@@ -5589,6 +5591,11 @@ LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n)
         else if (answer == LTX_UNDO) memcpy(ltxi_hidden(s, row), s->before + (size_t)row->slot * (size_t)s->ld, (size_t)s->model.dim * 4);
         else row->skip = answer;
         if (answer != LTX_LEAVE || row->out < 0) asked[i] = -1; /* wants no logits here */
+    }
+    for (i = 0, answer = -1; s->desc.policy.monotone && i < n; i++) { /* behind a row that has just left nobody goes on */
+        ltxi_row *row = &s->rows[idx[i]];
+        if (row->decided) answer = row->sequence;
+        else if (row->sequence == answer && row->pc < s->desc.plan.count && ltxi_too_deep(s, row)) ltxi_leave(s, row);
     }
     if (ltxi_rule_reads_logits(&s->desc.policy)) return LTX_OK; /* logits are in place */
     for (i = 0, answer = 0; i < count; i++) if (asked[i] >= 0) asked[answer++] = asked[i];
@@ -5670,8 +5677,8 @@ LTXI_FN int32_t ltxi_thin_out(ltx_session *s, const ltx_step *st, int32_t *batch
 {
     int32_t first, end, i, left = 0;
     for (first = 0; first < n; first = end) {
-        int32_t sequence = s->rows[batch[first]].sequence, kinds = 0;
-        for (end = first; end < n && s->rows[batch[end]].sequence == sequence; end++) kinds |= s->rows[batch[end]].kind;
+        int32_t kinds = 0;
+        for (end = first; end < n && ltxi_came_along(&s->rows[batch[end]], &s->rows[batch[first]]); end++) kinds |= s->rows[batch[end]].kind;
         if (kinds != 0) ltxi_pay(s, st, batch + first, end - first);
     }
     for (i = 0; i < n; i++) {
@@ -5721,16 +5728,24 @@ LTXI_FN int ltxi_has_to_run(const ltx_session *s, const ltxi_row *r, const ltxi_
 {
     return goal->flush ? r->decided : r->filling || (!r->decided && !r->held && r->pc < s->sequences[r->sequence].hold);
 }
+LTXI_FN int ltxi_joins(const ltx_session *s, const ltxi_goal *goal, int32_t pc, const ltxi_row *r)
+{
+    const int has = ltxi_has_to_run(s, r, goal), waits = r->decided || r->held;
+    return pc < 0 ? has || waits : (has && ltxi_alike(ltxi_step_of(s, r), &s->desc.plan.steps[pc])) || (r->pc == pc && waits);
+}
 /* The batch of rows that run together: all whose step is like step `pc`, and those that wait at it (deferred), as a later row is about to need their keys and
    values. Nobody overtakes an earlier row of the sequence, or caches would not be in order. pc < 0: only looks for the lowest step that somebody can run. */
 LTXI_FN int32_t ltxi_gather(ltx_session *s, const ltxi_goal *goal, int32_t pc, int32_t *lowest)
 {
-    int32_t n = 0, i, sequence = -1, barrier = 0;
+    int32_t n = 0, i, j, sequence = -1, barrier = 0;
     for (i = 0; i < s->n_rows; i++) {
         const ltxi_row *r = &s->rows[i];
-        const int has = ltxi_has_to_run(s, r, goal), waits = r->decided || r->held;
-        int joins = pc < 0 ? has || waits : (has && ltxi_alike(ltxi_step_of(s, r), &s->desc.plan.steps[pc])) || (r->pc == pc && waits);
-        if (r->sequence != sequence) { sequence = r->sequence; barrier = LTX_MAX_STEPS + 1; }
+        const int has = ltxi_has_to_run(s, r, goal);
+        int joins = ltxi_joins(s, goal, pc, r);
+        if (r->sequence != sequence) {
+            sequence = r->sequence; barrier = LTX_MAX_STEPS + 1;
+            for (j = i; s->model.both_ways && j < s->n_rows && s->rows[j].sequence == sequence; j++) if (!ltxi_joins(s, goal, pc, &s->rows[j])) barrier = -1; /* all of a text or none of it */
+        }
         joins = joins && (r->tag > 0 || r->pc < barrier); /* rows of a tree are no line: their entries carry tags */
         if (!joins) { barrier = ltxi_min(barrier, r->pc); continue; }
         if (pc >= 0) s->batch[n++] = i;
@@ -6039,7 +6054,7 @@ LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *b, ltx_output
     do {
         piece = ltxi_min(b->count - at, s->desc.rows);
         if (piece > s->desc.rows - s->n_rows && (r = ltx_flush(s)) != LTX_OK) break; /* waiting rows make room */
-        if (!b->features) piece = ltxi_min(piece, s->desc.rows - s->n_rows);
+        if (!b->features && !s->model.both_ways) piece = ltxi_min(piece, s->desc.rows - s->n_rows);
         if (piece > s->desc.rows - s->n_rows || (piece == 0 && b->count > at)) { r = ltxi_fail(&s->desc.log, LTX_E_FULL, -1, "rows", LTXI_S("rows on hold or on their way leave too few"), piece, s->desc.rows - s->n_rows); break; }
         goal.first = b->first && at + piece == b->count;
         if ((r = ltxi_add_piece(s, b, at, piece, &n)) != LTX_OK || (r = ltxi_run(s, &goal)) != LTX_OK) break;

@@ -1,4 +1,4 @@
-/* open_bugs.c - tests that fail with ltx.h as it is: one function for each thing that looks wrong. Not among TESTS of the Makefile.
+/* test_company.c - rows that decide or run together meet others: of later calls, on hold, screened out, of another text
    SPDX-License-Identifier: MIT */
 #define LTX_IMPLEMENTATION
 #include "ltx.h"
@@ -15,7 +15,7 @@ static ltx_session_desc gated(const kit_model *k, ltx_step *steps)
     return d;
 }
 
-/* policy.monotone: a row that wants no logits, behind one that leaves in the same call, goes past the gate and sees the hole that it left. */
+/* policy.monotone: a row that wants no logits, behind one that leaves in the same call, does not go past the gate. */
 static void monotone_within_a_batch(void)
 {
     kit_model *k = kit_make(&kit_small, 701);
@@ -42,7 +42,7 @@ static void monotone_within_a_batch(void)
     kit_free(k);
 }
 
-/* policy.monotone and .screen: a row that the shortlist says no for is not held back either, though one has left before. */
+/* policy.monotone and .screen: a row that the shortlist says no for is held back, too, when one has left before. */
 static void monotone_with_a_screen(void)
 {
     static const unsigned char ids[8] = {1, 0, 0, 0, 2, 0, 0, 0};
@@ -67,7 +67,7 @@ static void monotone_with_a_screen(void)
     kit_free(k);
 }
 
-/* ltx_step.keep: two calls that meet at a hold are thinned out by what the last row of the later one looks at. */
+/* ltx_step.keep, ltx_policy.by_kind: two calls that meet at a hold are judged each by itself. */
 static void keep_behind_a_hold(int by_kind)
 {
     int differ = 0;
@@ -109,7 +109,7 @@ static void keep_behind_a_hold(int by_kind)
 static void keep_of_two_calls(void) { keep_behind_a_hold(0); }
 static void kinds_of_two_calls(void) { keep_behind_a_hold(1); }
 
-/* An encoder beside rows on hold: a text that does not find place is cut, and its parts do not see each other. */
+/* An encoder beside rows on hold: a text that does not find place is refused, not cut into parts that do not see each other. */
 static void encoder_beside_a_hold(void)
 {
     kit_model *k = kit_make(&kit_small, 721);
@@ -138,8 +138,8 @@ static void encoder_beside_a_hold(void)
     kit_free(k);
 }
 
-/* An encoder's rows that left and wait (LTX_FILL_DEFER) are taken along by another text, or by ltx_flush, while the rest of their text stays at a hold, or where a call
-   with `first` left it: they see half of their text, and what they then have to say in deeper layers is wrong. */
+/* An encoder's rows that left and wait (LTX_FILL_DEFER) are not taken along by another text, or by ltx_flush, while the rest of their text stays at a hold, or where a call
+   with `first` left it: they would see half of their text. */
 static int32_t first_rows_leave(void *user, const ltx_view *v)
 {
     (void)user;
@@ -186,7 +186,7 @@ static void encoder_that_waits(void)
 
 int main(void)
 {
-    test_begin("open_bugs");
+    test_begin("test_company");
     TEST(monotone_within_a_batch);
     TEST(monotone_with_a_screen);
     TEST(keep_of_two_calls);
