@@ -61,6 +61,13 @@
      gate       the point after a step where a row may go on, skip steps or leave: its logits are then read there
      waiting    said of a row that left and whose remaining steps are done later, with others (LTX_FILL_DEFER)
      sink       one of the first positions, which a window keeps
+     piece      rows that enter together: those of one call, or, of a longer prompt, `rows` at a time
+     batch      rows that run a step together, wherever they come from; their weights are read once
+     pass       one row through all steps of the plan
+     round      drafting, verifying and accepting once
+     exit       where logits are read before the last step, by a gate or for a draft; also the leaving there
+     kind       a number that says what a row stands for: 0 text, others what you like (tokens of an image)
+     on its way said of a row whose call has returned (ltx_hold, ltx_batch.first) before it had its logits
      shortlist  tokens that a draft, or a screened gate, looks at instead of the whole vocabulary
      tree       drafted rows of which some stand beside each other at one position; a row sees of them only those that it comes from
      fill       what happens to the keys and values of the layers that a row did not run
@@ -330,7 +337,7 @@ typedef struct ltx_model {
     ltx_mat head;          /* [vocab][dim]; absent = embed is used (tied)                        */
     const ltx_layer *layers; /* n_layers                                                         */
     uint32_t exits[LTX_MAX_LAYERS / 32]; /* bit l: trained to exit after layer l; all 0 = unknown. A hint for where
-                              you may put gates; the library does not read it */
+                              you may put gates; only ltx_plan_within reads it */
     const void *draft_ids; /* optional shortlist for drafts and screened gates: n_draft_ids tokens as u32 (little-endian, any */
     int32_t  n_draft_ids;  /* alignment), ascending. A frequent few hundred save most of the head; sessions copy their rows of
                               the head into the state block. 0 = none                            */
@@ -385,12 +392,12 @@ typedef struct ltx_step {
     float   attn_scale; /* factor of the attention branch before it is added; 0 = 1              */
     float   ffn_scale;  /* factor of the ffn branch; 0 = 1                                       */
     float   route;      /* > 0: only rows run whose layer's router says more than this; for the others the step is not there: no slot
-                           in its cache, whatever the plan's fill. < 0: of the rows of each kind that came in one batch this share, at least one, whose
-                           router says most; where there are other kinds those of kind 0 all run (VideoLLM-MoD, arXiv 2408.16730). 0 = every row */
+                           in its cache, whatever the plan's fill. -0.5: half of the rows of each kind and sequence that came in one piece (a call, or `rows` tokens of
+                           it), at least one, whose router says most; where there are other kinds those of kind 0 all run (VideoLLM-MoD, arXiv 2408.16730). 0 = every row */
     int16_t adapter;    /* a > 0 = with adapters[a - 1] of the model; 0 = none                   */
-    float   keep;       /* > 0: before this step the rows of each kind above 0 become fewer: of those that came in one batch this share stays, to which the batch's
-                           last row pays most attention here (mean over the heads, keys of the batch); the others are gone. For prompts in one
-                           batch (PyramidDrop, arXiv 2410.17247, with LTX_RENUMBER from here on). 0 = all stay */
+    float   keep;       /* > 0: before this step the rows of each kind above 0 become fewer: of those that came in one piece this share (rounded down) stays, to which the piece's
+                           last row pays most attention here (mean over the heads, keys of the piece); the others run no further step, their slots in earlier caches
+                           stay. Rows that want logits stay, too. For prompts in one piece (PyramidDrop, arXiv 2410.17247, with LTX_RENUMBER from here on). 0 = all stay */
 } ltx_step;
 
 typedef enum ltx_fill { LTX_FILL_PROJECT = 0, LTX_FILL_DEFER = 1, LTX_FILL_NONE = 2 } ltx_fill; /* see the manual */
@@ -407,7 +414,7 @@ typedef struct ltx_plan {
    repeat: runs steps first..last `times` times in all instead of once; the copies get caches of their own, numbered upward
            from the highest used (those with LTX_SHARE read their own copy's). LTX_E_FULL if cap is too small. (looped and recursive models)
    beside: lets steps first + 1..last read what step `first` reads. (parallel layers)
-   split:  makes two steps of each that runs attention and ffn, the gate behind the second, so that a gate may stand between them.
+   split:  makes two steps of each that runs attention and ffn, so that a gate of yours may stand between them; one that was there is behind the ffn.
            LTX_E_FULL if cap is too small, LTX_E_ARG for plans with LTX_BESIDE, LTX_WEIGH or routes.
    within: cuts the plan behind the deepest exit (ltx_model.exits; any step if that is 0) where one row reads no more than so many bytes of weights, the
            head's included (nested depths, SortedNet, arXiv 2309.00255). LTX_E_FULL if there is none.
@@ -460,7 +467,7 @@ typedef int32_t ltx_gate_fn(void *user, const ltx_view *view);
 typedef struct ltx_policy {
     int32_t      rule;      /* ltx_rule                                                          */
     float        threshold;
-    int32_t      yes;       /* what the other rules answer instead of LTX_LEAVE when they say yes: LTX_UNDO, or n = skip the next n steps; 0 = LTX_LEAVE.
+    int32_t      yes;       /* what follows where a rule (but LTX_EXIT_ASK) says "leave": 0 = that, LTX_UNDO, or n = skip the next n steps.
                                With an ffn in a step of its own (ltx_plan_split) and 1: the ffn is skipped and no cache has a gap     */
     int32_t      all_rows;  /* 1: gates are asked for every row, prompts included; only for rules that need no head */
     ltx_gate_fn *gate;      /* for LTX_EXIT_ASK                                                  */
@@ -469,53 +476,58 @@ typedef struct ltx_policy {
                                if their most probable token reaches the threshold among them. Saves most heads; a row whose best
                                token is not on the list goes on. Without a list: no effect       */
     ltx_gate_fn *tap;       /* NULL = none; may answer LTX_GO or LTX_STOP                        */
-    void       (*neurons)(void *user, const ltx_view *view); /* NULL = none. Called for every row in the middle of every ffn: view->hidden are the view->dim
-                               numbers, to be looked at or changed, that w_down is multiplied with next; step and layer are those that run */
+    void       (*neurons)(void *user, const ltx_view *view); /* NULL = none. Called for every row in the middle of every ffn: here view->dim is the width of the
+                               ffn, view->hidden the numbers, to be looked at or changed, that w_down is multiplied with next; step and layer are those that
+                               run, before and logits NULL */
     void        *user;      /* handed to all of them                                             */
-    int32_t      monotone;  /* 1: no row goes past a gate where one of its sequence has left before, or less deep (SkipDecode, arXiv 2307.02628), so that LTX_FILL_NONE leaves no holes that
-                               anybody sees. One row with logits a call and sequence; a gate of yours must not skip steps. A rewind to 0 and ltx_set_plan forget depths.
+    int32_t      monotone;  /* 1: a row leaves at the latest at the shallowest gate at which one of its sequence has left before, prompts included (SkipDecode, arXiv 2307.02628), so that
+                               LTX_FILL_NONE leaves no holes that anybody sees. A call may want logits of one row a sequence, else LTX_E_ARG; a gate of yours must not skip steps (not checked). A rewind to 0 and ltx_set_plan forget depths.
                                Drafts and their verification go as deep as ever */
-    int32_t      by_kind;   /* 1: with LTX_EXIT_COSINE and all_rows, the rows of a kind leave together, when the mean of their cosines is >= kinds[kind]
-                               (exits by modality: MuE, arXiv 2211.11152)                        */
-    float        kinds[LTX_KINDS];
+    int32_t      by_kind;   /* 1: with LTX_EXIT_COSINE and all_rows, the rows of a kind that came in one piece leave together, when the mean of their cosines is
+                               >= kinds[kind]; threshold is not used (exits by modality: MuE, arXiv 2211.11152) */
+    float        kinds[LTX_KINDS]; /* above 1 = never */
 } ltx_policy;
 
 /* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710), by a shorter plan, from earlier in the text or by transfers, then run the remaining steps for
-   all of them as one batch and keep the prefix that full depth agrees with. Greedy output is that of plain decoding, bit
-   for bit; sampled output has the same distribution. */
+   all of them as one batch and keep the prefix that full depth agrees with. Greedy output is that of plain decoding at full depth, bit for bit; sampled output has
+   the same distribution, but which text a seed gives depends on how much was drafted, and so on what the session has learned. The policy's rule is not asked
+   and the plan's fill has no effect on such rows. A round is drafted by transfers if some are ahead, else by lookup if something is found, else by plan or by exit. */
 typedef struct ltx_draft {
     int32_t exit;     /* steps that draft, 1..count-1; 0 = none do                               */
-    int32_t lookup;   /* first look for the last 1..lookup tokens, at most 8, earlier in the text, longest first, and draft what followed there
-                         (prompt lookup; costs no step); what is not found is drafted by exit. 0 = do not look        */
-    int32_t last;     /* a draft that is not sure yet goes on step by step up to this many, at most 64 more; 0 = exit. What it runs
+    int32_t lookup;   /* look for the last 1..lookup tokens, at most 8, earlier in the text, longest first, and draft what followed there
+                         (prompt lookup; costs no step). 0 = do not look                         */
+    int32_t last;     /* deepest exit: steps after which a draft may be looked at once more, from exit to exit + 64, below count; 0 = exit alone. What is run
                          is not lost: verification goes on from there                            */
-    int32_t length;   /* most drafted tokens a round; 0 = draft_max of the session               */
-    float   stop;     /* stop drafting by exit when the draft's probability falls below this; 0 = depth and length are chosen online, from no knowledge:
-                         from the acceptance seen so far per depth and level of confidence, and from costs */
-    float   row_cost; /* cost of one more row in a deep batch, as a share of a pass of one row: small where reading weights dominates (large models), larger
-                         where arithmetic does; 0 = 0.25. With it and the bytes that steps and heads read costs are estimated, while there is no clock */
-    double (*clock)(void *user); /* the time, in any unit: costs are measured. Greedy output stays the same; how drafts were sampled then depends on time.
-                         NULL = estimate them    */
+    int32_t length;   /* most drafted tokens a round, rivals included; 0 = draft_max of the session, less transfer */
+    float   stop;     /* > 0: a draft whose largest probability (after the sampler's filters, among the shortlist if there is one) is below this is looked at
+                         one step deeper, up to `last`, and drafting ends if it is so there, too. 0 = whether to draft, look deeper or end is chosen online, from what
+                         was accepted by depth and confidence and from costs, both learned from scratch. Rivals and what is looked up always go by that */
+    float   row_cost; /* estimated cost of each further row when full depth verifies several at once, as a share of a pass of one row: small where reading weights
+                         dominates (large models), larger where arithmetic does; 0 = 0.25. Together with bytes of weights this is what costs are, until a clock has
+                         measured a round                                                        */
+    double (*clock)(void *user); /* the time in any unit, fine enough to tell a step, not running backwards: costs are measured. Called some four times a round and twice a
+                         drafted token. Another clock or user: what was measured is forgotten. NULL = estimate them */
     void   *user;     /* handed to clock                                                         */
-    int32_t tree;     /* 1: beside a token drafted by exit its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Only for plans
-                         without routers and LTX_RENUMBER                                                        */
-    int32_t transfer; /* so many tokens after the last one come from the model's transfers: they ride along when a draft is verified, and are the next draft
-                         if all of it was right (hidden transfer); what drafts by exit must not go past their steps. 0 = none */
+    int32_t tree;     /* 1: beside a token drafted by exit or plan its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Greedy only.
+                         Only for plans without routers and LTX_RENUMBER; without effect until a window's sinks are full */
+    int32_t transfer; /* 0..n_transfers: so many tokens beyond the last drafted one come from the model's transfers. Their rows ride along when a draft is verified, and are
+                         the next draft if all of it was right (hidden transfer); exit and last must not go past transfers[0].step */
     ltx_plan plan;    /* .steps not NULL: whole passes of this plan draft, which skips layers wherever it likes, and verification begins at step 0 again (Draft & Verify,
-                         arXiv 2309.08168). exit is 0 then; caches are among those of the session's plan; its fill is not used. Borrowed */
+                         arXiv 2309.08168). exit has to be 0; its caches are among those of the session's plan; its fill is not used. Borrowed until another draft is set */
 } ltx_draft;
 
-/* What each step does to the length of hidden vectors, and which steps a text makes use of (LAC, arXiv 2505.14467). A step is active for a row when it changes
-   the length by at least alpha times the range of the changes before it (by 0 or more, where there is none). Put the struct into ltx_policy.user and ltx_trace_tap into ltx_policy.tap,
-   feed a prompt from position 0, then leave out what it did not need: ltx_plan_freeze removes steps that were active for less than this share of the rows that ran
-   them, of the plan that was traced (the first one stays if no other does; LTX_E_ARG if the counts are not those of `count` steps). */
+/* What each step does to the length of hidden vectors, and which steps a text makes use of (LAC, arXiv 2505.14467). The change of a step is |hidden| after it less that before. It is
+   active for a row if that is >= alpha * (largest - least change of the row's earlier steps), at its first step if it is >= 0; unlike LTX_EXIT_CHANGE, which
+   is LAC's halt, the sign counts here. Put the struct into ltx_policy.user and ltx_trace_tap into ltx_policy.tap, or call it from a tap of yours; feed one sequence from position 0;
+   then ltx_plan_freeze removes from a copy of that plan the steps that were active for less than `share` (0..1) of the rows that ran them. The first step stays if no
+   other does; steps that no row ran stay. LTX_E_ARG if count is not trace->steps or share out of range. Whether what is left is a plan (LTX_SHARE, LTX_BESIDE) ltx_set_plan says. */
 typedef struct ltx_trace {
     float   alpha;         /* 0 = 0.8                                                            */
-    float  *rows;          /* [cap][3] of yours: length, least, largest change of rows at positions 0..cap-1; later ones are not looked at */
+    float  *rows;          /* [cap][3] of yours, need not be set: length, least, largest change of rows at positions 0..cap-1; later ones are not looked at */
     int32_t cap;
-    int32_t steps;         /* steps of the plan: room in                                         */
-    float  *changes;       /* [cap][steps] of yours, to see them, or NULL                        */
-    int32_t ran[LTX_MAX_STEPS], active[LTX_MAX_STEPS]; /* counted: rows that ran a step, rows for which it was active; begin with 0 */
+    int32_t steps;         /* count of the plan                                                  */
+    float  *changes;       /* [cap][steps] of yours, to see them; what did not run is not written. NULL = do not keep them */
+    int32_t ran[LTX_MAX_STEPS], active[LTX_MAX_STEPS]; /* rows that ran a step, rows for which it was active; added to: begin with 0 */
 } ltx_trace;
 LTX_API int32_t ltx_trace_tap(void *trace, const ltx_view *view);
 LTX_API ltx_result ltx_plan_freeze(ltx_step *steps, int32_t *count, const ltx_trace *trace, float share);
@@ -590,7 +602,8 @@ LTX_API int32_t ltx_position(const ltx_session *s);
 /* Rows of this sequence stop before step `step` of the plan and stay there, with their hidden vectors, until a later ltx_eval_batch finds this moved; 0 = they
    run to the end. For layered prefill (arXiv 2510.08055): a long prompt goes a group of layers further each time that the other sequences
    get a token, by ltx_eval_batch and ltx_sample, as ltx_decode wants no row on its way anywhere. Such rows take places of `rows`. The hold stays
-   until it is changed, or ltx_set_plan is called, which wants no row on hold. examples/together.c shows it. */
+   until it is changed, or ltx_set_plan is called, which wants no row on hold. LTX_E_ARG for a step that is not there. While rows are on hold, calls may be LTX_E_FULL for want
+   of places, and ltx_decode is LTX_E_ARG. examples/together.c shows it. */
 LTX_API ltx_result ltx_hold(ltx_session *s, int32_t step);
 
 /* Append `count` tokens, return the logits of the last one in *logits [vocab] (may be NULL: none are computed). The pointer is
@@ -604,13 +617,14 @@ LTX_API ltx_result ltx_eval(ltx_session *s, const int32_t *tokens, int32_t count
 typedef struct ltx_batch {
     const int32_t *tokens; /* [count], or NULL and                                               */
     const float   *embeds; /* [count][dim] hidden vectors to start from                          */
-    int32_t        count;  /* at least 1; at most `rows` if more than one logits row is wanted. 0 (and both NULL): only go on with rows that are on their way */
-    int32_t        logits; /* how many of the last rows want logits: with rows still on their way from earlier calls at most logits_rows */
+    int32_t        count;  /* 1 or more, above `rows` only if at most one row wants logits. 0, with both of these NULL: only go on with rows that are on their way
+                              (LTX_E_ARG if there are none)                                      */
+    int32_t        logits; /* so many of the last rows want logits. Rows that want them, those of earlier calls that are on their way included, are at most logits_rows */
     const int32_t *sequence; /* [count] of each row, NULL = all of the one in use. Rows of a sequence are in the order of the text */
     const uint8_t *want;   /* [count] 1 = this row wants logits, instead of `logits`; NULL       */
     int32_t        first;  /* 1: return as soon as some row has its logits; the others stay where they are and go on in the next call. With looped layers rows
                               at different loops meet at the same weights (depth-wise batching, arXiv 2410.20672) */
-    const uint8_t *kind;   /* [count] 0..LTX_KINDS-1, see there; NULL = 0                        */
+    const uint8_t *kind;   /* [count] 0..LTX_KINDS-1: 0 text, others by agreement; NULL = 0      */
     int32_t        features; /* 1: hidden vectors of all rows are wanted; at most `rows` rows, no hold, not with `first` */
 } ltx_batch;
 typedef struct ltx_ready { const float *logits; int32_t sequence, position, depth; } ltx_ready;
@@ -625,7 +639,8 @@ LTX_API ltx_result ltx_eval_batch(ltx_session *s, const ltx_batch *batch, ltx_ou
 
 /* A vector for a whole text: the sequence in use is rewound to 0, the batch is run, its rows' features become one (LTX_POOL_FIRST: the first one, LTX_POOL_LAST,
    LTX_POOL_MEAN), of which the first `size` numbers are scaled to length 1 and put into out (Matryoshka embeddings, arXiv 2205.13147; from a plan
-   of n layers: 2DMSE, arXiv 2402.14776). LTX_E_NAN if that is impossible. */
+   of n layers: 2DMSE, arXiv 2402.14776). Wants ltx_session_desc.features. LTX_E_NAN if the vector has no length; LTX_E_ARG for a pool or size (1..dim) that is not there, sequences in
+   the batch, rows on their way; else as ltx_eval_batch. What stood in the sequence is forgotten in any case. */
 enum { LTX_POOL_MEAN = 0, LTX_POOL_FIRST = 1, LTX_POOL_LAST = 2 };
 LTX_API ltx_result ltx_embed(ltx_session *s, const ltx_batch *batch, int32_t pool, int32_t size, float *out);
 
@@ -676,8 +691,8 @@ LTX_API ltx_result ltx_sample(ltx_session *s, ltx_sampler *sampler, const float 
 
 typedef struct ltx_token {
     int32_t id;
-    int32_t depth;   /* steps after which it was decided; 0 = it was looked up                   */
-    int32_t drafted; /* 1 = drafted and accepted                                                 */
+    int32_t depth;   /* steps that said so: drafted = 1: those that drafted it (of draft.plan, if that did), 0 = none (looked up, or by transfer) */
+    int32_t drafted; /* 1 = drafted, and full depth agreed                                       */
 } ltx_token;
 
 /* Feed `token` (the one chosen last, not yet in the sequence) and get the next ones: one, or with speculation up to
@@ -688,8 +703,8 @@ typedef struct ltx_token {
            if (ltx_decode(s, &sampler, t, out, cap, &n) != LTX_OK) break;
            use out[0..n-2], which may hold the end of the text (ltx_rewind to it if the session goes on); t = out[n-1].id;
        }
-   cap >= 1 limits the round. LTX_E_FULL when the cache has no place for `token`. Exits of the policy apply to plain
-   decoding; with speculation the policy's rule is not asked, and the plan's fill must not matter: all rows run to the end. */
+   cap >= 1 limits the round. LTX_E_FULL when the cache has no place for `token`; LTX_E_ARG while rows are on hold or on their way. Exits of the policy apply to plain
+   decoding; with speculation the policy's rule is not asked: all rows run to the end. */
 LTX_API ltx_result ltx_decode(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count);
 
 /* ---- GGUF images and text (LTX_NO_GGUF leaves them out) -------------------------------------------------- */
@@ -4628,7 +4643,7 @@ enum { LTXI_AHEAD_BIN = LTXI_BINS + LTXI_LOOKUP, LTXI_ALL_BINS };
 typedef struct ltxi_odds {
     float hits[LTXI_BINS], tries[LTXI_BINS]; /* accepted, drafted, by confidence */
     float deeper[LTXI_BINS];                 /* chance worth as much as going on to the next exit turned out to be; 0 = not known */
-    float time;                              /* measured from the start of a row to its draft here; 0 = not known */
+    float time;                              /* from the start of a row to the view of its logits here; 0 = not known */
 } ltxi_odds;
 
 struct ltx_session {
@@ -4663,6 +4678,7 @@ struct ltx_session {
     ltxi_odds *odds;         /* [n_odds] of drafts by depth, from depth 1 */
     int32_t   n_odds;
     double  (*clock)(void *user); /* whose time the following are in; NULL: whole passes */
+    void     *clock_user;
     float     draft_cost;    /* of the row of a draft, so far; 0 = not known */
     float     timed, rows_sum, rows_squared, time_sum, rows_time; /* verification: rounds, rows, their time, with forgetting: a line is put through them */
     int32_t  ahead[8], n_ahead, ahead_of; /* tokens that transfers say come after the next one; how many; the position of that, in the sequence that decoded last */
@@ -5916,7 +5932,7 @@ LTX_API int32_t ltx_trace_tap(void *trace, const ltx_view *view)
 LTX_API ltx_result ltx_plan_freeze(ltx_step *steps, int32_t *count, const ltx_trace *trace, float share)
 {
     int32_t i, n = 0;
-    if (*count != trace->steps || !ltxi_in_unit(share)) return LTX_E_ARG;
+    if (steps == NULL || count == NULL || trace == NULL || *count < 1 || *count != trace->steps || !ltxi_in_unit(share)) return LTX_E_ARG;
     for (i = 0; i < *count; i++) if ((float)trace->active[i] >= share * (float)trace->ran[i]) steps[n++] = steps[i];
     *count = ltxi_max(1, n);
     return LTX_OK;
@@ -6141,7 +6157,7 @@ LTXI_FN ltx_result ltxi_decode_one(ltx_session *s, ltx_sampler *sampler, int32_t
    The row of a node of the chain runs to an exit; its logits there draft the next node, and the row is held. Then all rows go on from where they are
    as one batch, and the longest path that the deep logits agree with is kept, plus the token that they choose after it. */
 typedef struct ltxi_node {
-    int32_t token, parent, bin; /* bin: how sure the draft was                              */
+    int32_t token, parent, bin; /* bin: how sure the draft was, how long the match, or LTXI_AHEAD_BIN */
     int32_t depth;              /* steps that drafted it, 0 = none did                      */
 } ltxi_node;
 typedef struct ltxi_draft_round {
@@ -6155,7 +6171,7 @@ typedef struct ltxi_draft_round {
     float    price;               /* of a token so far; this and the other costs in whole passes, or as time */
     float    spent;               /* cost of the drafts                                             */
     float    cost[LTXI_EXITS];    /* of one more draft by each exit                                 */
-    float    row;                 /* of one more row that no step of its own drafted                */
+    float    row;                 /* of one more row that is verified only: looked up, transferred, a rival; it runs every step */
     double   began;               /* time at which the row that is to draft began                   */
     int32_t  bin;                 /* how sure it was at the exit before, -1 = there was none        */
 } ltxi_draft_round;
@@ -6164,8 +6180,8 @@ enum { LTXI_DEEPER, LTXI_DRAFTED, LTXI_ENOUGH }; /* what comes of looking at an 
 LTXI_FN int32_t ltxi_bin(float p) { return ltxi_max(0, ltxi_min(LTXI_BINS - 1, (int32_t)(p * (float)LTXI_BINS))); }
 LTXI_FN double ltxi_now(const ltx_session *s) { return s->desc.draft.clock != NULL ? s->desc.draft.clock(s->desc.draft.user) : 0; }
 LTXI_FN ltxi_odds *ltxi_odds_at(const ltx_session *s, int32_t depth) { return &s->odds[ltxi_min(depth, s->n_odds) - 1]; }
-/* Costs of a draft by an exit: its share of the steps, the draft's head, and one more row in the deep batch. In bytes; or, after a round with a clock, as measured
-   (what has not been is free, and so will be tried). */
+/* Costs of a row that drafts at an exit: its share of the steps, the draft's head, and one more row in the deep batch; as shares of a pass, from bytes, or, after a round with
+   a clock, as time (what has not been measured is free, and so will be tried). The line through times of verification gives what a row more takes there. */
 LTXI_FN void ltxi_draft_costs(const ltx_session *s, ltxi_draft_round *round)
 {
     const ltx_draft *d = &s->desc.draft;
@@ -6180,7 +6196,7 @@ LTXI_FN void ltxi_draft_costs(const ltx_session *s, ltxi_draft_round *round)
         round->cost[i + 1 - first] = measured ? ltxi_odds_at(s, by_plan ? d->plan.count : i + 1)->time + slope
                                               : ltxi_fma(d->row_cost, by_plan ? 1.0f : (float)(1.0 - shallow / all), (float)((shallow + own) / all));
     }
-    round->row = measured ? slope / (float)rest : d->row_cost; /* verification goes on where drafting stopped */
+    round->row = measured ? slope / (float)rest : d->row_cost; /* measured were rows that only ran the rest, from where drafting stopped */
     round->price = s->round_cost / s->round_tokens;
 }
 /* What row i's logits at an exit say: fills q [vocab], the draft's distribution, when sampling; returns how sure the draft is. */
@@ -6231,9 +6247,10 @@ LTXI_FN float ltxi_chance(const ltx_session *s, int32_t bin, int32_t depth)
     return o == NULL ? chance : ltxi_fma(4.0f, chance, o->hits[bin]) / (4.0f + o->tries[bin]);
 }
 LTXI_FN void ltxi_learn(float *mean, float x) { if (x >= 0) *mean = *mean > 0 ? ltxi_fma(0.125f, x - *mean, *mean) : x; } /* no NaN of a clock */
-/* Draft from the logits of the last node of the chain at an exit, or go on to the next one, or neither. Online rule: a draft is worth the chance that it is kept
-   times the price that a token had so far, less what its row will cost; so is a deeper look, less that look, by what the next exit had to offer after such a view so far.
-   The decision must not look at the token that is drawn, or the tokens would no longer follow the draft's distribution. */
+/* Draft from the logits of the last node of the chain at an exit, or go on to the next one, or neither. Online rule: a draft pays when the chance that it is kept, times the
+   price that a token had so far, is more than the row of a draft has cost on the mean. All is compared as chances, costs over `worth`: `even` is the chance that just pays, `deeper` what
+   the next exit turned out to offer after such a view, less that look. The decision must not look at the token that is drawn, or the tokens would no longer follow the draft's
+   distribution. */
 LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t exit, int32_t is_last, int32_t most)
 {
     const int greedy = ltxi_is_greedy(round->sampler), fixed = s->desc.draft.stop > 0;
@@ -6248,7 +6265,7 @@ LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, 
     if (!is_last) deeper = (odds->deeper[bin] > 0 ? odds->deeper[bin] : 0.5f + 0.5f * chance) - (round->cost[exit + 1] - round->cost[exit]) / worth;
     value = chance > deeper ? chance : deeper; /* of what is best here, as a chance that would be worth as much */
     pays = fixed ? sure.prob >= s->desc.draft.stop || !is_last : value >= even;
-    if (round->bin >= 0) ltxi_learn(&ltxi_odds_at(s, depth - 1)->deeper[round->bin], pays && value < 1 ? value : even < 1 ? even : 1);
+    if (round->bin >= 0) ltxi_learn(&ltxi_odds_at(s, depth - 1)->deeper[round->bin], pays && value < 1 ? value : even < 1 ? even : 1); /* ending here is worth what just pays: nothing */
     round->bin = bin;
     if (!pays && !is_last && odds->deeper[bin] > 0) odds->deeper[bin] = ltxi_fma(1.0f / 32, 1.0f - odds->deeper[bin], odds->deeper[bin]); /* look again some time */
     if (!pays) return LTXI_ENOUGH;
@@ -6262,7 +6279,7 @@ LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, 
     round->sure *= chance;
     return LTXI_DRAFTED;
 }
-/* A row of the chain has got as far as an exit (-1: it was not to draft); the first one would have run anyway. */
+/* Charge a row to the round that has got as far as this exit (-1 = to none). Node 0 is free: plain decoding would run it, too. */
 LTXI_FN void ltxi_spend(ltx_session *s, ltxi_draft_round *round, int32_t node, int32_t exit)
 {
     const float cost = exit < 0 ? round->row : round->cost[exit];
@@ -6349,8 +6366,9 @@ LTXI_FN ltx_result ltxi_draft_by_plan(ltx_session *s, ltxi_draft_round *round, i
     for (length = 0; r == LTX_OK && round->n < most && length < deep; length++) {
         ltxi_begin_draft(s, round);
         row = ltxi_add_row(s, s->now, round->node[node].token, NULL, node);
-        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK || (r = ltxi_run(s, &ltxi_shallow)) != LTX_OK || ltxi_draft(s, round, node, 0, 1, most) != LTXI_DRAFTED) break;
-        ltxi_spend(s, round, 1, 0);
+        if ((r = ltxi_tap(s, &row, 1)) != LTX_OK || (r = ltxi_run(s, &ltxi_shallow)) != LTX_OK) break;
+        ltxi_spend(s, round, 1, 0); /* that of node 0, too: verification begins anew */
+        if (ltxi_draft(s, round, node, 0, 1, most) != LTXI_DRAFTED) break;
         node = round->next[node];
     }
     back = ltxi_rewind(s, s->now, round->begin);
@@ -6462,13 +6480,13 @@ LTXI_FN int32_t ltxi_walk(ltx_session *s, const ltxi_draft_round *round, ltx_tok
 LTXI_FN void ltxi_set_clock(ltx_session *s)
 {
     int32_t i;
-    if (s->clock == s->desc.draft.clock) return;
-    s->clock = s->desc.draft.clock;
+    if (s->clock == s->desc.draft.clock && s->clock_user == s->desc.draft.user) return;
+    s->clock = s->desc.draft.clock; s->clock_user = s->desc.draft.user;
     s->timed = s->draft_cost = 0;
     s->round_cost = s->round_tokens = 1.0f;
     for (i = 0; i < s->n_odds; i++) s->odds[i].time = 0;
 }
-/* One more point for the line through times of verification. The first one is as if it had been two, on a line of slope row_cost. */
+/* One more point for the line through times of verification. The first one enters as two, 1 row and 5 rows, on the line one * (1 + row_cost * (rows - 1)) through it. */
 LTXI_FN void ltxi_time_rows(ltx_session *s, float rows, float time)
 {
     const float keep = s->timed >= 64.0f ? 0.5f : 1.0f, one = time / ltxi_fma(s->desc.draft.row_cost, rows - 1.0f, 1.0f);
