@@ -90,7 +90,7 @@
      logits of any depth            a gate of yours with want_logits that says LTX_GO (logit lens); two of them make contrast or guidance,
                                     to be mixed by you and given to ltx_sample
      layers that a prompt needs     ltx_trace_tap on the prompt, ltx_plan_freeze -> ltx_set_plan (LAC)
-     a plan per sequence            a gate of yours that skips steps by ltx_view.sequence, with all_rows
+     a plan per sequence            a gate of yours that skips steps by ltx_view.sequence, with all_rows; what stands before the first gate runs for all
      decide yourself                ltx_policy.gate; look at or change hidden vectors: ltx_policy.tap, neurons of an ffn: ltx_policy.neurons
      what came out of layer b       ltx_policy.tap can put it into layer a of a second run (back-patching), or add to it (steering)
      find out what pays             tools/ltx-profile
@@ -518,11 +518,13 @@ typedef struct ltx_draft {
 
 /* What each step does to the length of hidden vectors, and which steps a text makes use of (LAC, arXiv 2505.14467). The change of a step is |hidden| after it less that before. It is
    active for a row if that is >= alpha * (largest - least change of the row's earlier steps), at its first step if it is >= 0; unlike LTX_EXIT_CHANGE, which
-   is LAC's halt, the sign counts here. Put the struct into ltx_policy.user and ltx_trace_tap into ltx_policy.tap, or call it from a tap of yours; feed one sequence from position 0;
+   is LAC's halt, the sign counts here. Put the struct into ltx_policy.user and ltx_trace_tap into ltx_policy.tap, or call it from a tap of yours; feed the sequence from position 0, with no gate that says LTX_UNDO;
    then ltx_plan_freeze removes from a copy of that plan the steps that were active for less than `share` (0..1) of the rows that ran them. The first step stays if no
-   other does; steps that no row ran stay. LTX_E_ARG if count is not trace->steps or share out of range. Whether what is left is a plan (LTX_SHARE, LTX_BESIDE) ltx_set_plan says. */
+   other does; steps that no row ran stay. LTX_E_ARG if count is not trace->steps or share out of range. What stood beside a step that is
+   gone stands alone; whether every LTX_SHARE still finds its cache ltx_set_plan says. */
 typedef struct ltx_trace {
-    float   alpha;         /* 0 = 0.8                                                            */
+    float   alpha;         /* 0 = 0.8, below 0 = 0                                               */
+    int32_t sequence;      /* rows of this one are looked at                                     */
     float  *rows;          /* [cap][3] of yours, need not be set: length, least, largest change of rows at positions 0..cap-1; later ones are not looked at */
     int32_t cap;
     int32_t steps;         /* count of the plan                                                  */
@@ -5814,6 +5816,14 @@ LTX_API ltx_result ltx_flush(ltx_session *s)
    Owns the helpers that write plans, and the switches between calls. May call: session, engine.                */
 
 LTXI_FN void ltxi_without_attn(ltx_step *st) { st->run = (uint8_t)(st->run & ~(LTX_ATTN | LTX_SHARE | LTX_RENUMBER)); st->keep = 0; }
+/* One more step of a plan, if it has branches left. What stood beside a step that is gone stands alone. */
+LTXI_FN void ltxi_keep_step(ltx_step *steps, int32_t *n, int32_t *alone, ltx_step st)
+{
+    if (st.run & LTX_BESIDE && (*n == 0 || *alone)) st.run = (uint8_t)(st.run & ~LTX_BESIDE);
+    if ((st.run & (LTX_ATTN | LTX_FFN)) == 0) { *alone |= !(st.run & LTX_BESIDE); return; }
+    *alone = 0;
+    steps[(*n)++] = st;
+}
 LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer, int32_t branches)
 {
     int32_t i, n = 0, found = 0, alone = 0;
@@ -5824,10 +5834,7 @@ LTX_API ltx_result ltx_plan_drop(ltx_step *steps, int32_t *count, int32_t layer,
         ltx_step st = steps[i];
         if (st.layer == layer && branches & LTX_ATTN) ltxi_without_attn(&st);
         if (st.layer == layer) st.run = (uint8_t)(st.run & ~branches);
-        if (st.run & LTX_BESIDE && (n == 0 || alone)) st.run = (uint8_t)(st.run & ~LTX_BESIDE); /* it has nothing beside it any more */
-        if ((st.run & (LTX_ATTN | LTX_FFN)) == 0) { alone |= !(st.run & LTX_BESIDE); continue; }
-        alone = 0;
-        steps[n++] = st;
+        ltxi_keep_step(steps, &n, &alone, st);
     }
     *count = n;
     return LTX_OK;
@@ -5915,15 +5922,16 @@ LTX_API ltx_result ltx_plan_within(const ltx_model *model, const ltx_step *steps
 LTX_API int32_t ltx_trace_tap(void *trace, const ltx_view *view)
 {
     ltx_trace *t = (ltx_trace *)trace;
+    const float alpha = t->alpha > 0 ? t->alpha : t->alpha < 0 ? 0.0f : 0.8f;
     float length, change, *row;
-    if (view->position >= t->cap || view->step >= t->steps) return LTX_GO;
+    if (view->sequence != t->sequence || view->position >= t->cap || view->step >= t->steps) return LTX_GO;
     row = t->rows + (size_t)view->position * 3;
     length = sqrtf(ltxi_scalar_dot(view->hidden, view->hidden, view->dim));
     change = view->step < 0 ? 0 : length - row[0];
     row[0] = length;
     if (view->step < 0) { row[1] = FLT_MAX; row[2] = -FLT_MAX; return LTX_GO; } /* no change yet */
     t->ran[view->step]++;
-    t->active[view->step] += row[1] > row[2] ? change >= 0 : change >= (t->alpha > 0 ? t->alpha : 0.8f) * (row[2] - row[1]);
+    t->active[view->step] += row[1] > row[2] ? change >= 0 : change >= alpha * (row[2] - row[1]);
     row[1] = change < row[1] ? change : row[1];
     row[2] = change > row[2] ? change : row[2];
     if (t->changes != NULL) t->changes[(size_t)view->position * (size_t)t->steps + (size_t)view->step] = change;
@@ -5931,9 +5939,13 @@ LTX_API int32_t ltx_trace_tap(void *trace, const ltx_view *view)
 }
 LTX_API ltx_result ltx_plan_freeze(ltx_step *steps, int32_t *count, const ltx_trace *trace, float share)
 {
-    int32_t i, n = 0;
+    int32_t i, n = 0, alone = 0;
     if (steps == NULL || count == NULL || trace == NULL || *count < 1 || *count != trace->steps || !ltxi_in_unit(share)) return LTX_E_ARG;
-    for (i = 0; i < *count; i++) if ((float)trace->active[i] >= share * (float)trace->ran[i]) steps[n++] = steps[i];
+    for (i = 0; i < *count; i++) {
+        ltx_step st = steps[i];
+        if ((float)trace->active[i] < share * (float)trace->ran[i]) st.run = (uint8_t)(st.run & ~(LTX_ATTN | LTX_FFN));
+        ltxi_keep_step(steps, &n, &alone, st);
+    }
     *count = ltxi_max(1, n);
     return LTX_OK;
 }

@@ -253,6 +253,9 @@ static void list_exits(counted *c)
     w->desc.policy.screen = 1; w->model = &c->listed;
     leave_early(add_way(c, "entropy 0.6, project"), LTX_EXIT_ENTROPY, .6, 2, 1, LTX_FILL_PROJECT);
     leave_early(add_way(c, "cosine 0.98, project"), LTX_EXIT_COSINE, .98, 2, 1, LTX_FILL_PROJECT);
+    leave_early(add_way(c, "margin 0.8, project"), LTX_EXIT_MARGIN, .8, 2, 1, LTX_FILL_PROJECT);
+    if (c->m.model.probes.data != NULL) leave_early(add_way(c, "probe 0.5, project"), LTX_EXIT_PROBE, .5, 0, 1, LTX_FILL_PROJECT);
+    leave_early(add_way(c, "probability 0.9, none, monotone"), LTX_EXIT_PROB, .9, 2, 1, LTX_FILL_NONE)->desc.policy.monotone = 1;
     leave_early(add_way(c, "patience 3, project"), LTX_EXIT_PATIENCE, 3, 2, 1, LTX_FILL_PROJECT);
     leave_early(add_way(c, "change 0.2, project"), LTX_EXIT_CHANGE, .2, 2, 1, LTX_FILL_PROJECT);
     w = add_way(c, "ffn skipped by cosine 0.98");
@@ -270,6 +273,7 @@ static void list_drafts(counted *c)
         else draft(add_way(c, "depth %d drafts, online", (int)exits[i]), exits[i], 0, 0, 0);
     }
     draft(add_way(c, "depth %d to %d drafts, online", (int)exits[0], (int)exits[1]), exits[0], exits[1], 0, 0);
+    draft(add_way(c, "depth %d drafts, with rivals", (int)exits[0]), exits[0], 0, 0, 0)->desc.draft.tree = 1;
     draft(add_way(c, "prompt lookup"), 0, 0, DRAFT_MOST, 0);
     draft(add_way(c, "prompt lookup, else depth %d", (int)exits[0]), exits[0], 0, DRAFT_MOST, 0);
 }

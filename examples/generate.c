@@ -158,7 +158,8 @@ static bool parse_repeat(const option *o, const char *text)
 static bool parse_exit(const option *o, const char *text)
 {
     static const struct { const char *name; int32_t rule; double high; } rules[] = { { "prob:", LTX_EXIT_PROB, 1 }, { "margin:", LTX_EXIT_MARGIN, 1 },
-        { "entropy:", LTX_EXIT_ENTROPY, 100 }, { "cosine:", LTX_EXIT_COSINE, 1 }, { "probe:", LTX_EXIT_PROBE, 1 } };
+        { "entropy:", LTX_EXIT_ENTROPY, 100 }, { "cosine:", LTX_EXIT_COSINE, 1 }, { "probe:", LTX_EXIT_PROBE, 1 },
+        { "patience:", LTX_EXIT_PATIENCE, LTX_MAX_STEPS }, { "change:", LTX_EXIT_CHANGE, 1 } };
     ltx_policy *policy = (ltx_policy *)o->target;
     int32_t i;
     if (strncmp(text, "depth:", 6) == 0) {
@@ -166,7 +167,7 @@ static bool parse_exit(const option *o, const char *text)
         policy->rule = LTX_EXIT_ALWAYS;
         return digits(&text, 1, LTX_MAX_STEPS, &set.exit_depth) && *text == 0;
     }
-    for (i = 0; i < 5; i++) {
+    for (i = 0; i < (int32_t)(sizeof rules / sizeof *rules); i++) {
         const size_t n = strlen(rules[i].name);
         if (strncmp(text, rules[i].name, n) != 0) continue;
         policy->rule = rules[i].rule;
@@ -202,7 +203,9 @@ static bool parse_freeze(const option *o, const char *text)
     if (n >= sizeof share) return false;
     memcpy(share, text, n);
     share[n] = 0;
-    return real(share, o->low, o->high, &share_alpha[0]) && (text[n] == 0 || real(text + n + 1, 0, 100, &share_alpha[1]));
+    if (!real(share, o->low, o->high, &share_alpha[0]) || (text[n] != 0 && !real(text + n + 1, 0, 100, &share_alpha[1]))) return false;
+    if (text[n] != 0 && share_alpha[1] == 0) share_alpha[1] = -1; /* 0 itself, not the default */
+    return true;
 }
 
 /* Without a value: the draft, which loses nothing. */
@@ -239,7 +242,9 @@ static const option options[] = {
       "SHARE of its tokens (LAC)", parse_freeze, set.freeze, 0, 1 },
     HEADING("When to stop early (depth = number of steps that ran; a step is a layer of the plan)"),
     { 0, "exit", "RULE:X", "prob:X, margin:X, cosine:X, probe:X: leave when it is at least X;\n"
-      "entropy:X: at most X nats; depth:N: always after N steps.\n"
+      "entropy:X: at most X nats; patience:N: N gates of the same opinion;\n"
+      "change:X: the length changes by less than X of the range of changes (LAC);\n"
+      "depth:N: always after N steps.\n"
       "prob looks at the model's shortlist first, if it has one", parse_exit, &set.desc.policy, 0, 0 },
     { 0, "gates", "FIRST:EVERY", "ask the rule after step FIRST and then every EVERY steps\n"
       "(default: from two thirds of the depth, every sixth of it;\n"
@@ -360,7 +365,7 @@ static void parse_command_line(int argc, char **argv)
     if (set.help) return;
     if (set.model == NULL) die(EXIT_USAGE, "no model given: generate MODEL.gguf -p \"Once upon a time\"; --help explains");
     if (set.profile && (set.desc.draft.exit || set.desc.policy.rule)) die(EXIT_USAGE, "--auto does not go together with --exit and --draft");
-    if (set.freeze[0] > 0 && set.desc.draft.length) die(EXIT_USAGE, "--freeze and drafts do not go together: a draft belongs to its plan");
+    if (set.freeze[0] > 0 && (set.desc.draft.length || set.profile)) die(EXIT_USAGE, "--freeze does not go together with drafts and --auto, which belong to a plan");
     if (set.desc.draft.exit && set.desc.policy.rule)
         die(EXIT_USAGE, "--exit and --draft do not go together: a draft is always verified at full depth");
 #ifndef _OPENMP

@@ -1121,7 +1121,11 @@ static void traces(void)
         t.alpha = kind == FULL ? 0.0f : 0.3f; t.rows = rows; t.cap = N - 3; t.steps = count; t.changes = changes;
         d.kv = LTX_KV_F32;
         d.policy.tap = ltx_trace_tap; d.policy.user = &t;
+        t.sequence = 1;
         trace traced = run(&k->m, &d, tokens, 5);
+        for (int i = 0; i < count; i++) CHECK_EQ(t.ran[i], 0); /* another text */
+        t.sequence = 0;
+        traced = run(&k->m, &d, tokens, 5);
         d.policy.tap = NULL;
         none = run(&k->m, &d, tokens, 5);
         CHECK(same(&none, &traced)); /* it only looks */
@@ -1163,6 +1167,13 @@ static void traces(void)
         }
         kept = count - 1;
         CHECK_EQ(ltx_plan_freeze(frozen, &kept, &t, 0.5f), LTX_E_ARG);
+        kept = count;
+        CHECK_EQ(ltx_plan_freeze(frozen, &kept, &t, 1.5f), LTX_E_ARG);
+        memcpy(frozen, steps, sizeof frozen); /* what stood beside a step that is gone stands alone, as after ltx_plan_drop */
+        CHECK_EQ(ltx_plan_beside(frozen, count, 1, 2), LTX_OK);
+        t.active[1] = 0; t.active[2] = t.ran[2];
+        CHECK_EQ(ltx_plan_freeze(frozen, &kept, &t, 0.01f), LTX_OK);
+        for (int i = 0; i < kept; i++) CHECK_EQ(frozen[i].run & LTX_BESIDE, 0);
     }
     ref_model_free(&ref);
     kit_free(k);
