@@ -565,21 +565,27 @@ static void counting_shared_caches(void)
     }
 }
 
+/* Exits by kind after every step: with thresholds that nobody reaches, which is as plain, and then with some that many do. */
+static void leave_by_kind(world *w, int c)
+{
+    const ltx_session_desc plain = w->d;
+    for (int i = 0; i < w->d.plan.count; i++) w->steps[i].gate = 1;
+    w->d.plan.fill = c % 2 ? LTX_FILL_NONE : LTX_FILL_PROJECT;
+    w->d.policy.rule = LTX_EXIT_COSINE;
+    w->d.policy.all_rows = w->d.policy.by_kind = 1;
+    w->d.policy.kinds[0] = 1.1f; w->d.policy.kinds[1] = 2.0f; w->d.policy.kinds[2] = 1.5f;
+    check_same(w, &plain, &w->d);
+    w->d.policy.kinds[0] = c % 3 == 0 ? 1.1f : 0.85f; w->d.policy.kinds[1] = 0.7f; w->d.policy.kinds[2] = 0.8f;
+}
+
 static void exits_by_kind(void)
 {
     int checked = 0, left = 0;
     for (int c = 0; c < 12; c++) {
         world w;
         world_make(&w, 461 + (uint64_t)c, 0);
-        ltx_session_desc plain = w.d;
         ltx_stats st;
-        for (int i = 0; i < w.d.plan.count; i++) w.steps[i].gate = 1;
-        w.d.plan.fill = c % 2 ? LTX_FILL_NONE : LTX_FILL_PROJECT;
-        w.d.policy.rule = LTX_EXIT_COSINE;
-        w.d.policy.all_rows = w.d.policy.by_kind = 1;
-        w.d.policy.kinds[0] = 1.1f; w.d.policy.kinds[1] = 2.0f; w.d.policy.kinds[2] = 1.5f;
-        check_same(&w, &plain, &w.d); /* nobody reaches that */
-        w.d.policy.kinds[0] = c % 3 == 0 ? 1.1f : 0.85f; w.d.policy.kinds[1] = 0.7f; w.d.policy.kinds[2] = 0.8f;
+        leave_by_kind(&w, c);
         checked += check_world(&w, &st);
         left += (int)st.exits;
         world_free(&w);
@@ -599,18 +605,11 @@ static void exits_by_kind_both_ways(void)
         if (w.k->m.both_ways) w.k->m.rope_pairs = LTX_ROPE_NONE;
         ref_model_free(&w.ref);
         ref_model_load(&w.k->m, &w.ref);
-        ltx_session_desc plain = w.d;
         ltx_stats st;
         tally t;
         uint8_t want[ROWS] = {0};
         want[ROWS - 1] = want[ROWS - 2] = 1;
-        for (int i = 0; i < w.d.plan.count; i++) w.steps[i].gate = 1;
-        w.d.plan.fill = c % 2 ? LTX_FILL_NONE : LTX_FILL_PROJECT;
-        w.d.policy.rule = LTX_EXIT_COSINE;
-        w.d.policy.all_rows = w.d.policy.by_kind = 1;
-        w.d.policy.kinds[0] = 1.1f; w.d.policy.kinds[1] = 2.0f; w.d.policy.kinds[2] = 1.5f;
-        check_same(&w, &plain, &w.d); /* nobody reaches that */
-        w.d.policy.kinds[0] = c % 3 == 0 ? 1.1f : 0.85f; w.d.policy.kinds[1] = 0.7f; w.d.policy.kinds[2] = 0.8f;
+        leave_by_kind(&w, c);
         if (check_world(&w, &st)) {
             checked++;
             memset(&t, 0, sizeof t);
