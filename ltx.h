@@ -4999,7 +4999,6 @@ LTX_API ltx_result ltx_session_scratch(ltx_session *s, ltx_mem scratch)
     ltxi_needs(&moved, &need);
     if (ltxi_block_ok(NULL, "", &need.scratch, &scratch) != LTX_OK) return LTX_E_MEM;
     state.base = (uint8_t *)s; arena.base = (uint8_t *)scratch.ptr; /* the state block stays where it is, the session being its first thing; caches are not looked at */
-    moved = *s;
     ltxi_session_place(&moved, &state, &cache, &arena);
     *s = moved;
     return LTX_OK;
@@ -5590,30 +5589,29 @@ LTXI_FN ltx_result ltxi_screen(ltx_session *s, int32_t *asked, int32_t *count)
 /* Gates for those rows of the batch that may leave here. */
 LTXI_FN ltx_result ltxi_gates(ltx_session *s, const int32_t *idx, int32_t n)
 {
-    int32_t *asked = s->batch + 2 * s->desc.rows, count = 0, i, answer;
+    int32_t *asked = s->batch + 2 * s->desc.rows, count = 0, i, k, answer;
     ltx_result r;
     for (i = 0; i < n; i++) {
         ltxi_row *row = &s->rows[idx[i]];
         if (row->pc == s->desc.plan.count || row->decided) continue;
         if (row->out >= 0 || s->desc.policy.all_rows) asked[count++] = idx[i];
-        else if (ltxi_too_deep(s, row)) ltxi_leave(s, row);
     }
     if (s->desc.policy.screen && s->desc.policy.rule == LTX_EXIT_PROB && s->model.n_draft_ids > 0 && (r = ltxi_screen(s, asked, &count)) != LTX_OK) return r;
     if (ltxi_rule_reads_logits(&s->desc.policy) && (r = ltxi_head(s, ltxi_head_of(&s->model), asked, count)) != LTX_OK) return r;
     if (s->desc.policy.by_kind) ltxi_ask_kinds(s, asked, count);
-    for (i = 0; i < count; i++) {
-        ltxi_row *row = &s->rows[asked[i]];
+    for (i = k = 0; i < n; i++) { /* in order: behind a row that leaves nobody goes past a monotone gate */
+        ltxi_row *row = &s->rows[idx[i]];
+        if (k == count || asked[k] != idx[i]) {
+            if (row->out < 0 && !row->decided && row->pc < s->desc.plan.count && ltxi_too_deep(s, row)) ltxi_leave(s, row);
+            continue;
+        }
         answer = ltxi_too_deep(s, row) ? LTX_LEAVE : s->desc.policy.rule == LTX_EXIT_NEVER ? LTX_GO : ltxi_ask(s, row);
         if (answer < 0 && answer != LTX_UNDO) return LTX_E_STOPPED;
         if (answer == LTX_LEAVE) ltxi_leave(s, row);
         else if (answer == LTX_UNDO) memcpy(ltxi_hidden(s, row), s->before + (size_t)row->slot * (size_t)s->ld, (size_t)s->model.dim * 4);
         else row->skip = answer;
-        if (answer != LTX_LEAVE || row->out < 0) asked[i] = -1; /* wants no logits here */
-    }
-    for (i = 0, answer = -1; s->desc.policy.monotone && i < n; i++) { /* behind a row that has just left nobody goes on */
-        ltxi_row *row = &s->rows[idx[i]];
-        if (row->decided) answer = row->sequence;
-        else if (row->sequence == answer && row->pc < s->desc.plan.count && ltxi_too_deep(s, row)) ltxi_leave(s, row);
+        if (answer != LTX_LEAVE || row->out < 0) asked[k] = -1; /* wants no logits here */
+        k++;
     }
     if (ltxi_rule_reads_logits(&s->desc.policy)) return LTX_OK; /* logits are in place */
     for (i = 0, answer = 0; i < count; i++) if (asked[i] >= 0) asked[answer++] = asked[i];
@@ -5640,7 +5638,7 @@ LTXI_FN int ltxi_among(const ltx_session *s, const int32_t *batch, int32_t n, in
     int32_t better = 0, j;
     for (j = 0; j < n; j++) {
         other = &s->rows[batch[j]];
-        if (other->sequence != r->sequence || other->kind != r->kind || other->company != r->company) continue;
+        if (!ltxi_came_along(other, r) || other->kind != r->kind) continue;
         better += s->weight[other->slot] > s->weight[r->slot] || (j < i && !(s->weight[r->slot] > s->weight[other->slot]));
     }
     return better < ltxi_max(least, (int32_t)(share * (float)r->peers));
@@ -5758,7 +5756,6 @@ LTXI_FN int32_t ltxi_gather(ltx_session *s, const ltxi_goal *goal, int32_t pc, i
     int32_t n = 0, i, j, sequence = -1, barrier = 0;
     for (i = 0; i < s->n_rows; i++) {
         const ltxi_row *r = &s->rows[i];
-        const int has = ltxi_has_to_run(s, r, goal);
         int joins = ltxi_joins(s, goal, pc, r);
         if (r->sequence != sequence) {
             sequence = r->sequence; barrier = LTX_MAX_STEPS + 1;
@@ -5767,7 +5764,7 @@ LTXI_FN int32_t ltxi_gather(ltx_session *s, const ltxi_goal *goal, int32_t pc, i
         joins = joins && (r->tag > 0 || r->pc < barrier); /* rows of a tree are no line: their entries carry tags */
         if (!joins) { barrier = ltxi_min(barrier, r->pc); continue; }
         if (pc >= 0) s->batch[n++] = i;
-        else if (has) *lowest = ltxi_min(*lowest, r->pc);
+        else if (ltxi_has_to_run(s, r, goal)) *lowest = ltxi_min(*lowest, r->pc);
     }
     return n;
 }

@@ -615,7 +615,7 @@ static void by_the_clock(void)
     }
     printf("  second half: %d drafted where bytes cost, %d where rows cost something, too, %d where only rows do\n", (int)drafted[0], (int)drafted[1], (int)drafted[2]);
     CHECK(drafted[0] > 2 * drafted[1]);
-    CHECK(drafted[0] > drafted[2]);
+    CHECK(drafted[0] > 2 * drafted[2]);
 }
 /* An exit that is sure and wrong is found out, though a deeper one is right when it is as sure. */
 static void by_depth(void)
