@@ -491,7 +491,7 @@ typedef struct ltx_policy {
 /* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710), by a shorter plan, from earlier in the text or by transfers, then run the remaining steps for
    all of them as one batch and keep the prefix that full depth agrees with. Greedy output is that of plain decoding at full depth, bit for bit; sampled output has
    the same distribution, but which text a seed gives depends on how much was drafted, and so on what the session has learned. The policy's rule is not asked
-   and the plan's fill has no effect on such rows. A round is drafted by transfers if some are ahead, else by lookup if something is found, else by plan or by exit. */
+   and the plan's fill has no effect on such rows. A round is drafted by transfers if some are ahead and pay, else by lookup if something is found, else by plan or by exit. */
 typedef struct ltx_draft {
     int32_t exit;     /* steps that draft, 1..count-1; 0 = none do                               */
     int32_t lookup;   /* look for the last 1..lookup tokens, at most 8, earlier in the text, longest first, and draft what followed there
@@ -500,7 +500,7 @@ typedef struct ltx_draft {
                          is not lost: verification goes on from there                            */
     int32_t length;   /* most drafted tokens a round, rivals included; 0 = draft_max of the session, less transfer */
     float   stop;     /* > 0: a draft whose largest probability (after the sampler's filters, among the shortlist if there is one) is below this is looked at
-                         one step deeper, up to `last`, and drafting ends if it is so there, too. 0 = whether to draft, look deeper or end is chosen online, from what
+                         one step deeper, up to `last`, and drafting ends if it is so there, too; transfers end at the first that is less sure (unfiltered). 0 = whether to draft, look deeper or end is chosen online, from what
                          was accepted by depth and confidence and from costs, both learned from scratch. Rivals and what is looked up always go by that */
     float   row_cost; /* estimated cost of each further row when full depth verifies several at once, as a share of a pass of one row: small where reading weights
                          dominates (large models), larger where arithmetic does; 0 = 0.25. Together with bytes of weights this is what costs are, until a clock has
@@ -508,10 +508,10 @@ typedef struct ltx_draft {
     double (*clock)(void *user); /* the time in any unit, fine enough to tell a step, not running backwards: costs are measured. Called some four times a round and twice a
                          drafted token. Another clock or user: what was measured is forgotten. NULL = estimate them */
     void   *user;     /* handed to clock                                                         */
-    int32_t tree;     /* 1: beside a token drafted by exit or plan its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Greedy only.
+    int32_t tree;     /* 1: beside a token drafted by exit, plan or transfer its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Greedy only.
                          Only for plans without routers and LTX_RENUMBER; without effect until a window's sinks are full */
     int32_t transfer; /* 0..n_transfers: so many tokens beyond the last drafted one come from the model's transfers. Their rows ride along when a draft is verified, and are
-                         the next draft if all of it was right (hidden transfer); exit and last must not go past transfers[0].step */
+                         the next draft, as far as they are sure, if all of it was right (hidden transfer); exit and last must not go past transfers[0].step */
     ltx_plan plan;    /* .steps not NULL: whole passes of this plan draft, which skips layers wherever it likes, and verification begins at step 0 again (Draft & Verify,
                          arXiv 2309.08168). exit has to be 0; its caches are among those of the session's plan; its fill is not used. Borrowed until another draft is set */
 } ltx_draft;
@@ -4639,7 +4639,10 @@ typedef struct ltxi_row {
 enum { LTXI_NO_HOLD = LTX_MAX_STEPS + 1 };
 enum { LTXI_BINS = 16, LTXI_LOOKUP = 8, LTXI_DRAFTS = 64, LTXI_EXITS = 65, LTXI_TREE = 63 }; /* levels of confidence in draft statistics; longest match; longest draft; most exits of a draft; most drafted and
    transferred rows of a tree */
-enum { LTXI_AHEAD_BIN = LTXI_BINS + LTXI_LOOKUP, LTXI_ALL_BINS };
+enum { LTXI_AHEAD_BIN = LTXI_BINS + LTXI_LOOKUP, LTXI_ALL_BINS = LTXI_AHEAD_BIN + LTXI_BINS };
+
+/* What a transfer says about a token to come: the likeliest one and its rival, and how sure it is of them. */
+typedef struct ltxi_ahead { float prob; int32_t token, bin, second, rival; } ltxi_ahead;
 
 /* Drafts after so many steps. */
 typedef struct ltxi_odds {
@@ -4676,15 +4679,15 @@ struct ltx_session {
     ltx_step *full;          /* [n_layers] the plan of all layers */
     uint8_t  *short_rows;    /* rows of the head for the model's draft_ids, copied so that they lie together */
     ltx_mat   draft_head;    /* those, or the whole head */
-    float     hits[LTXI_ALL_BINS], tries[LTXI_ALL_BINS], round_cost, round_tokens; /* acceptance per confidence, then per length of a match, then of transfers; cost of rounds, tokens got */
+    float     hits[LTXI_ALL_BINS], tries[LTXI_ALL_BINS], round_cost, round_tokens; /* acceptance per confidence, then per length of a match, then per confidence of transfers; cost of rounds, tokens got */
     ltxi_odds *odds;         /* [n_odds] of drafts by depth, from depth 1 */
     int32_t   n_odds;
     double  (*clock)(void *user); /* whose time the following are in; NULL: whole passes */
     void     *clock_user;
     float     draft_cost;    /* of the row of a draft, so far; 0 = not known */
     float     timed, rows_sum, rows_squared, time_sum, rows_time; /* verification: rounds, rows, their time, with forgetting: a line is put through them */
-    int32_t  ahead[8], n_ahead, ahead_of; /* tokens that transfers say come after the next one; how many; the position of that, in the sequence that decoded last */
-    int32_t  ahead_in;
+    ltxi_ahead ahead[8];
+    int32_t  n_ahead, ahead_of, ahead_in; /* how many tokens transfers say come after the next one; its position and sequence */
     int32_t  *past, past_size; /* [desc.sequences][past_size] tokens by position modulo past_size, -1 = none; for lookups */
     /* scratch block */
     float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn, *features;
@@ -5025,7 +5028,7 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
     for (i = 0; i < LTXI_ALL_BINS; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
         s->tries[i] = 2.0f;
-        s->hits[i] = i < LTXI_BINS ? 2.0f * ((float)i + 0.5f) / (float)LTXI_BINS : 2.0f * (float)ltxi_min(i - LTXI_BINS + 1, LTXI_LOOKUP) / (float)LTXI_LOOKUP;
+        s->hits[i] = ltxi_in(LTXI_BINS, i, LTXI_AHEAD_BIN - 1) ? 2.0f * (float)(i - LTXI_BINS + 1) / (float)LTXI_LOOKUP : 2.0f * ((float)(i < LTXI_BINS ? i : i - LTXI_AHEAD_BIN) + 0.5f) / (float)LTXI_BINS;
     }
     memset(s->odds, 0, (size_t)s->n_odds * sizeof *s->odds);
     s->round_cost = s->round_tokens = 1.0f;
@@ -6166,7 +6169,7 @@ LTXI_FN ltx_result ltxi_decode_one(ltx_session *s, ltx_sampler *sampler, int32_t
    The row of a node of the chain runs to an exit; its logits there draft the next node, and the row is held. Then all rows go on from where they are
    as one batch, and the longest path that the deep logits agree with is kept, plus the token that they choose after it. */
 typedef struct ltxi_node {
-    int32_t token, parent, bin; /* bin: how sure the draft was, how long the match, or LTXI_AHEAD_BIN */
+    int32_t token, parent, bin; /* bin: how sure the draft was, or how long the match, or how sure a transfer */
     int32_t depth;              /* steps that drafted it, 0 = none did                      */
 } ltxi_node;
 typedef struct ltxi_draft_round {
@@ -6256,6 +6259,21 @@ LTXI_FN float ltxi_chance(const ltx_session *s, int32_t bin, int32_t depth)
     return o == NULL ? chance : ltxi_fma(4.0f, chance, o->hits[bin]) / (4.0f + o->tries[bin]);
 }
 LTXI_FN void ltxi_learn(float *mean, float x) { if (x >= 0) *mean = *mean > 0 ? ltxi_fma(0.125f, x - *mean, *mean) : x; } /* no NaN of a clock */
+/* The likeliest rival of a token that was just drafted stands beside it, if that is expected to pay. */
+LTXI_FN void ltxi_draft_rival(const ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t token, int32_t bin, int32_t depth, float worth, int32_t most)
+{
+    if (!s->desc.draft.tree || !round->tree || !ltxi_is_greedy(round->sampler) || round->n >= most || worth * ltxi_chance(s, bin, depth) < round->row) return;
+    ltxi_add_node(round, parent, token, bin, depth);
+    round->spent += round->row;
+}
+/* A token that no step drafts pays if it is expected to save more than its row costs: a wrong one in front makes the others worthless. */
+LTXI_FN int ltxi_certain_pays(const ltx_session *s, const ltxi_draft_round *round, int32_t bin) { return round->sure * round->price * ltxi_chance(s, bin, 0) >= round->row; }
+LTXI_FN void ltxi_draft_certain(const ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t token, int32_t bin)
+{
+    round->next[parent] = ltxi_add_node(round, parent, token, bin, 0);
+    round->spent += round->row;
+    round->sure *= ltxi_chance(s, bin, 0);
+}
 /* Draft from the logits of the last node of the chain at an exit, or go on to the next one, or neither. Online rule: a draft pays when the chance that it is kept, times the
    price that a token had so far, is more than the row of a draft has cost on the mean. All is compared as chances, costs over `worth`: `even` is the chance that just pays, `deeper` what
    the next exit turned out to offer after such a view, less that look. The decision must not look at the token that is drawn, or the tokens would no longer follow the draft's
@@ -6281,10 +6299,7 @@ LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, 
     if (fixed ? sure.prob < s->desc.draft.stop : chance < value) return LTXI_DEEPER;
     token = greedy ? sure.token : ltx_draw(q, s->model.vocab, ltx_random(round->sampler));
     round->next[parent] = ltxi_add_node(round, parent, token, bin, depth);
-    if (round->tree && s->desc.draft.tree && greedy && round->n < most && worth * ltxi_chance(s, rival, depth) >= round->row) {
-        ltxi_add_node(round, parent, sure.second, rival, depth);
-        round->spent += round->row;
-    }
+    ltxi_draft_rival(s, round, parent, sure.second, rival, depth, worth, most);
     round->sure *= chance;
     return LTXI_DRAFTED;
 }
@@ -6328,39 +6343,50 @@ LTXI_FN int32_t ltxi_match(const ltx_session *s, int32_t token, int32_t *end)
 /* Draft what followed the last time that the text went like this. */
 LTXI_FN void ltxi_look_up(ltx_session *s, ltxi_draft_round *round, int32_t most)
 {
-    int32_t end = 0, token = round->node[0].token, n = ltxi_match(s, token, &end), bin = LTXI_BINS + n - 1, drafted;
-    float gain = round->price;
+    int32_t end = 0, token = round->node[0].token, n = ltxi_match(s, token, &end), bin = LTXI_BINS + n - 1;
     while (n > 0 && round->n < most && end + 1 + round->n <= ltx_position(s)) {
-        drafted = ltxi_past(s, token, end + 1 + round->n);
-        gain *= ltxi_chance(s, bin, 0); /* a wrong one in front makes the others worthless */
-        if (drafted < 0 || gain < round->row) break;
-        round->next[round->n] = ltxi_add_node(round, round->n, drafted, bin, 0);
-        round->spent += round->row;
+        const int32_t next = ltxi_past(s, token, end + 1 + round->n);
+        if (next < 0 || !ltxi_certain_pays(s, round, bin)) break;
+        ltxi_draft_certain(s, round, round->n, next, bin);
     }
 }
 /* Draft what the transfers of the last round said. */
-LTXI_FN void ltxi_take_ahead(ltx_session *s, ltxi_draft_round *round, int32_t most)
+LTXI_FN void ltxi_take_ahead(ltx_session *s, ltxi_draft_round *round, int32_t most, int32_t deep)
 {
-    int32_t i;
-    if (s->n_ahead == 0 || s->ahead_of != round->begin || s->ahead_in != s->now) return;
-    for (i = 0; i < ltxi_min(s->n_ahead, most); i++) {
-        round->next[i] = ltxi_add_node(round, i, s->ahead[i], LTXI_AHEAD_BIN, 0);
-        round->spent += round->row;
+    const float stop = s->desc.draft.stop;
+    int32_t i, node = 0;
+    if (s->ahead_of != round->begin || s->ahead_in != s->now) return;
+    for (i = 0; i < ltxi_min(s->n_ahead, deep) && round->n < most; i++, node = round->next[node]) {
+        const ltxi_ahead *a = &s->ahead[i];
+        const float worth = round->sure * round->price;
+        if (stop > 0 ? a->prob < stop : !ltxi_certain_pays(s, round, a->bin)) break;
+        ltxi_draft_certain(s, round, node, a->token, a->bin);
+        ltxi_draft_rival(s, round, node, a->second, a->rival, 0, worth, most);
     }
+}
+/* Rows of rivals run from the first step on; those of the chain are there. */
+LTXI_FN ltx_result ltxi_rival_rows(ltx_session *s, ltxi_draft_round *round)
+{
+    int32_t rival, row;
+    ltx_result r;
+    for (rival = 1; rival <= round->n; rival++) {
+        if (round->next[round->node[rival].parent] != rival && (r = ltxi_node_row(s, round, rival, &row)) != LTX_OK) return r;
+    }
+    return LTX_OK;
 }
 /* Rows for the known token and for those that are drafted, all from the first step on. */
 LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round)
 {
-    int32_t i, row;
+    int32_t node = 0, next, row;
     ltx_result r;
-    for (i = 0; i <= round->n; i++) {
-        float *q = s->probs + (size_t)i * (size_t)s->model.vocab;
-        if ((r = ltxi_node_row(s, round, i, &row)) != LTX_OK) return r;
-        if (i == round->n || ltxi_is_greedy(round->sampler) || round->node[i + 1].depth > 0) continue;
+    for (;; node = next) {
+        float *q = s->probs + (size_t)node * (size_t)s->model.vocab;
+        if ((r = ltxi_node_row(s, round, node, &row)) != LTX_OK) return r;
+        if ((next = round->next[node]) == 0) return ltxi_rival_rows(s, round);
+        if (ltxi_is_greedy(round->sampler) || round->node[next].depth > 0) continue;
         memset(q, 0, (size_t)s->model.vocab * 4); /* its distribution: certain */
-        q[round->node[i + 1].token] = 1.0f;
+        q[round->node[next].token] = 1.0f;
     }
-    return LTX_OK;
 }
 static const ltxi_goal ltxi_shallow = { 0, 1, 0, 0 }, ltxi_deep = { 0, 0, 0, 0 };
 LTXI_FN void ltxi_begin_draft(const ltx_session *s, ltxi_draft_round *round) { round->began = ltxi_now(s); round->bin = -1; }
@@ -6388,9 +6414,9 @@ LTXI_FN ltx_result ltxi_draft_by_plan(ltx_session *s, ltxi_draft_round *round, i
 /* Add rows and draft until a draft is not worth it or there are enough: `most` nodes, `deep` of them in a chain. The last one drafts nothing. */
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t most, int32_t deep)
 {
-    int32_t first = s->desc.draft.exit, last = s->desc.draft.last, node, length, more, row = 0, *hold = &s->sequences[s->now].hold, rival;
+    int32_t first = s->desc.draft.exit, last = s->desc.draft.last, node, length, more, row = 0, *hold = &s->sequences[s->now].hold;
     ltx_result r;
-    if (round->transfer > 0) ltxi_take_ahead(s, round, ltxi_min(most, deep));
+    if (round->transfer > 0) ltxi_take_ahead(s, round, most, deep);
     if (s->desc.draft.lookup > 0 && round->n == 0) ltxi_look_up(s, round, ltxi_min(most, deep));
     if (round->n == 0 && s->desc.draft.plan.steps != NULL) return ltxi_draft_by_plan(s, round, most, deep);
     if (round->n > 0 || first == 0) return ltxi_certain_rows(s, round);
@@ -6404,10 +6430,7 @@ LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int3
         ltxi_spend(s, round, node, *hold - first - 1);
         s->rows[row].held = 1;
     }
-    for (rival = 1; rival <= round->n; rival++) { /* they run from the first step on */
-        if (round->next[round->node[rival].parent] != rival && (r = ltxi_node_row(s, round, rival, &row)) != LTX_OK) return r;
-    }
-    return LTX_OK;
+    return ltxi_rival_rows(s, round);
 }
 /* The last node of the chain. */
 LTXI_FN int32_t ltxi_leaf(const ltxi_draft_round *round)
@@ -6433,6 +6456,16 @@ LTXI_FN ltx_result ltxi_transfer_row(ltx_session *s, const ltxi_draft_round *rou
     s->rows[row].tags = parent.tags | (((uint64_t)2 << i) - 1) << (round->n + 1);
     return LTX_OK;
 }
+LTXI_FN ltxi_ahead ltxi_ahead_of(ltx_session *s, int32_t row) /* what the logits of a transferred row say */
+{
+    const int32_t vocab = s->model.vocab;
+    float *probs = s->probs + (size_t)s->desc.draft_max * (size_t)vocab;
+    const ltxi_sure sure = ltxi_how_sure(s->m.k, s->logits + (size_t)row * (size_t)vocab, probs, vocab);
+    ltxi_ahead a;
+    a.prob = sure.prob; a.token = sure.token; a.second = ltxi_argmax(s->m.k, probs, vocab);
+    a.bin = LTXI_AHEAD_BIN + ltxi_bin(sure.prob); a.rival = LTXI_AHEAD_BIN + ltxi_bin(sure.prob - sure.margin);
+    return a;
+}
 /* All rows run to the end, with those of transfers, as far as there is place. */
 LTXI_FN ltx_result ltxi_verify(ltx_session *s, const ltxi_draft_round *round)
 {
@@ -6446,7 +6479,7 @@ LTXI_FN ltx_result ltxi_verify(ltx_session *s, const ltxi_draft_round *round)
     }
     *hold = LTXI_NO_HOLD;
     if ((r = ltxi_run(s, &ltxi_deep)) != LTX_OK) return r;
-    for (i = 0; i < n; i++) s->ahead[i] = ltxi_argmax(s->m.k, s->logits + (size_t)(round->n + 1 + i) * (size_t)s->model.vocab, s->model.vocab);
+    for (i = 0; i < n; i++) s->ahead[i] = ltxi_ahead_of(s, round->n + 1 + i);
     s->n_ahead = ltxi_max(0, n);
     return LTX_OK;
 }

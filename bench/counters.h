@@ -9,8 +9,9 @@
    Pass, attention, ffn and head depend on how many rows share a batch. The counters do not say that, but how many bytes of matrices
    were read: what it would be if every row read its own, over that, is the mean number of rows in a batch.
 
-   >>text    the tokens      >>ways    how to run      >>list    plain passes, techniques
-   >>rounds  measuring       >>costs   of branches     >>verdict predicted and measured                                 */
+   >>text    the tokens      >>dressed what a model may have beside its layers          >>ways    how to run
+   >>list    plain passes, techniques                   >>rounds  measuring             >>costs   of branches
+   >>verdict predicted and measured                                                                                     */
 
 #ifndef BENCH_COUNTERS_H
 #define BENCH_COUNTERS_H
@@ -18,7 +19,8 @@
 #include "text.h"
 
 enum { MAX_WAYS = 96, WINDOWS = 3 /* of the text, one a round in turn */, NEAR = 32, FAR = 352 /* first position that is timed */, MOST_TOKENS = 128, WINDOW = FAR + MOST_TOKENS,
-       WAIT_ROWS = 16, MOST_REPEATS = 64, BATCHES = 7 /* of the row_counts, up to 64 */, SHARED = 3 /* row_counts[SHARED] rows share the reading of the cache */ };
+       WAIT_ROWS = 16, MOST_REPEATS = 64, BATCHES = 7 /* of the row_counts, up to 64 */, SHARED = 3 /* row_counts[SHARED] rows share the reading of the cache */,
+       SIDES = 4 /* most sequences of a session */, RANK = 8 /* of adapters */, AHEAD = 2 /* transfers */ };
 enum { PLAIN_ONE, PLAIN_LOGITS, PLAIN_FFN, PLAIN_FULL, N_PLAINS }; /* one ffn step; the same with logits; all ffn steps; all steps */
 #define BYTES_MODEL "examples/models/stories-bytes-q8_0.gguf"
 
@@ -30,6 +32,7 @@ typedef struct way {
     int32_t  from, rows, logits; /* first position that is timed; rows of a batch; do all of them want logits? */
     int32_t  repeats;            /* of the text: what is short is timed several times over */
     int32_t  writes, looks;      /* goes on greedily instead of reading the text; reads probabilities before the last step */
+    int32_t  kind, first;        /* of all rows of a batch; a call returns as soon as one sequence has its logits */
     double   ratio[MAX_ROUNDS];  /* its time over that of full depth just before and after */
     ltx_stats stats[MAX_ROUNDS];
 } way;
@@ -38,19 +41,25 @@ typedef struct way {
    read, by cache format; of logits at a gate or a draft, judged. Bytes of matrices that a row reads. */
 typedef struct costs {
     double pass[BATCHES], attn[BATCHES], ffn[BATCHES], head[BATCHES], slot[2], byte[2], gate;
-    double attn_bytes, fill_bytes, ffn_bytes, head_bytes, list_bytes;
+    double attn_bytes, fill_bytes, ffn_bytes, head_bytes, list_bytes, adapter_bytes, transfer_bytes;
+    double adapter;              /* one row through a step with one takes so much longer */
 } costs;
 
 typedef struct counted {
     bench_model m;
     ltx_model   listed;               /* the same with a shortlist */
     uint8_t    *list;
+    ltx_model   dressed;              /* the same with routers, an adapter, transfers */
+    ltx_layer  *layers;
+    ltx_adapter adapter;
+    ltx_transfer transfers[AHEAD];
+    float      *numbers, *number;     /* what they are made of; the next free one */
     int32_t    *tokens, written[MOST_TOKENS], timed; /* [WINDOWS][WINDOW]; what full depth wrote in this round; tokens that are timed */
     ltx_session_mems mems;            /* for one way at a time */
     way        *ways;
     int         n, first, rounds;     /* ways; the first that is a technique */
     way        *plain[N_PLAINS][BATCHES], *slots[2][2][2]; /* [cache][near, far][one row, shared] */
-    way        *judged;               /* full depth with gates that let nobody go */
+    way        *judged, *adapted, *thin; /* full depth with gates that let nobody go; with the adapter in every step; every other layer */
     double      full;                 /* seconds a token at full depth */
     costs       costs;
 } counted;
@@ -124,6 +133,74 @@ static void make_list(counted *c)
     c->listed.draft_ids = c->list; c->listed.n_draft_ids = n;
     free(count);
 }
+
+/* ==== >>dressed ========================================================================================================
+   Routers that let about half of all rows pass, an adapter, transfers: made up, for their time, not for what they say.    */
+
+static float *take_numbers(counted *c, int32_t n, float size) /* between -size and size, the same everywhere */
+{
+    float *x = c->number;
+    int32_t i;
+    for (i = 0; i < n; i++) x[i] = size * ((float)((uint32_t)(x - c->numbers + i) * 2654435761u >> 8) / (1 << 23) - 1.0f);
+    c->number += n;
+    return x;
+}
+static ltx_mat new_mat(counted *c, int32_t rows, int32_t cols, float size)
+{
+    ltx_mat m;
+    m.data = take_numbers(c, rows * cols, size); m.type = LTX_F32; m.rows = rows; m.cols = cols;
+    return m;
+}
+static ltx_lora new_lora(counted *c, const ltx_mat *w)
+{
+    ltx_lora low;
+    low.a = new_mat(c, RANK, w->cols, .01f); low.b = new_mat(c, w->rows, RANK, .01f);
+    return low;
+}
+/* A tap: the router's mean over the text is taken off by its bias. */
+static int32_t weigh(void *user, const ltx_view *v)
+{
+    const counted *c = (const counted *)user;
+    const ltx_layer *l = &c->layers[v->step + 1];
+    float *bias = (float *)l->router_bias.data, x = 0;
+    int32_t i;
+    if (v->step + 1 == c->m.model.n_layers) return LTX_GO;
+    for (i = 0; i < v->dim; i++) x += v->hidden[i] * ((const float *)l->router.data)[i];
+    *bias -= x / WINDOW;
+    return LTX_GO;
+}
+static void dress(counted *c)
+{
+    const ltx_model *m = &c->m.model;
+    const ltx_layer *l = &m->layers[0];
+    const ltx_mat *low[] = { &l->wq, &l->wv, &l->w_up, &l->w_down };
+    const int32_t dim = m->dim, at = m->n_layers * 2 / 3;
+    size_t n = (size_t)m->n_layers * ((size_t)dim + 1) + AHEAD * (size_t)dim * (size_t)dim;
+    ltx_session_desc desc;
+    ltx_session_mems mems;
+    ltx_session *s;
+    int32_t i, k;
+    for (i = 0; i < COUNT(low); i++) n += RANK * ((size_t)low[i]->rows + (size_t)low[i]->cols);
+    c->numbers = c->number = (float *)alloc(n * sizeof *c->numbers);
+    c->layers = (ltx_layer *)alloc((size_t)m->n_layers * sizeof *c->layers);
+    memcpy(c->layers, m->layers, (size_t)m->n_layers * sizeof *c->layers);
+    for (i = 0; i < m->n_layers; i++) { c->layers[i].router = new_mat(c, 1, dim, 1); c->layers[i].router_bias = new_mat(c, 1, 1, 0); }
+    memset(&c->adapter, 0, sizeof c->adapter);
+    c->adapter.q = new_lora(c, low[0]); c->adapter.v = new_lora(c, low[1]); c->adapter.up = new_lora(c, low[2]); c->adapter.down = new_lora(c, low[3]);
+    for (i = 0; i < AHEAD; i++) {
+        c->transfers[i].step = at; c->transfers[i].h = new_mat(c, dim, dim, 0);
+        for (k = 0; k < dim; k++) ((float *)c->transfers[i].h.data)[k * dim + k] = 1.0f;
+    }
+    memset(&desc, 0, sizeof desc);
+    desc.ctx = WINDOW; desc.log = print_log; desc.policy.tap = weigh; desc.policy.user = c;
+    s = session_open(m, &desc, &mems);
+    check(ltx_eval(s, c->tokens, WINDOW, NULL), "routers");
+    session_close(&mems);
+    c->dressed = *m;
+    c->dressed.layers = c->layers;
+    c->dressed.adapters = &c->adapter; c->dressed.n_adapters = 1;
+    c->dressed.transfers = c->transfers; c->dressed.n_transfers = AHEAD;
+}
 static void open_counted(counted *c)
 {
     ltx_mem words = { NULL, 0 };
@@ -137,6 +214,7 @@ static void open_counted(counted *c)
     else invent_text(c, v != NULL && ltx_vocab_bos(v) >= 0 ? ltx_vocab_bos(v) : 1);
     if (v != NULL) give_back(words);
     make_list(c);
+    dress(c);
     c->ways = (way *)alloc(MAX_WAYS * sizeof *c->ways);
     c->timed = opt.quick ? MOST_TOKENS / 2 : MOST_TOKENS;
 }
@@ -189,6 +267,24 @@ static way *draft(way *w, int32_t exit, int32_t last, int32_t lookup, int32_t le
     w->desc.draft.stop = length > 0 ? 1e-6f : 0; /* always so many, or as many as it thinks worth it */
     return w;
 }
+static way *dressed(counted *c, way *w)
+{
+    w->model = &c->dressed;
+    return w;
+}
+/* Every other step from `first` on with what is given. */
+static way *every_other(way *w, int32_t first, int32_t run, float route, int32_t adapter)
+{
+    int32_t i;
+    for (i = first; i < w->desc.plan.count; i += 2) { ltx_step *st = &w->steps[i]; st->run = (uint8_t)(st->run | run); st->route = route; st->adapter = (int16_t)adapter; }
+    return w;
+}
+static way *side_by_side(way *w, int32_t sequences)
+{
+    w->desc.sequences = sequences;
+    w->desc.logits_rows = w->desc.rows;
+    return w;
+}
 static way *in_batches(way *w, int32_t rows, int32_t logits)
 {
     w->rows = rows; w->logits = logits;
@@ -213,20 +309,37 @@ static void list_plain_passes(counted *c)
         if (k == 1) w->desc.kv = LTX_KV_I8;
         c->slots[k][far][i] = w;
     }
+    c->adapted = dressed(c, add_way(c, "plain"));
+    for (i = 0; i < c->adapted->desc.plan.count; i++) c->adapted->steps[i].adapter = 1;
     c->judged = leave_early(add_way(c, "plain"), LTX_EXIT_PROB, 2, 0, 1, LTX_FILL_PROJECT);
 }
 static void list_plans(counted *c)
 {
     const int32_t layers = c->m.model.n_layers, half = layers / 2, third = layers / 3;
+    int32_t i;
     way *w;
     add_way(c, "first %d layers", (int)half)->desc.plan.count = half;
-    leave_out(add_way(c, "every other layer left out"), 1, 2, LTX_ATTN | LTX_FFN);
+    c->thin = leave_out(add_way(c, "every other layer left out"), 1, 2, LTX_ATTN | LTX_FFN);
     leave_out(add_way(c, "every other attention left out"), 1, 2, LTX_ATTN);
     leave_out(add_way(c, "every other ffn left out"), 1, 2, LTX_FFN);
     w = add_way(c, "layers %d-%d twice", (int)third + 1, (int)(2 * third));
     check(ltx_plan_repeat(w->steps, LTX_MAX_STEPS, &w->desc.plan.count, third, 2 * third - 1, 2), w->name);
     w = add_way(c, "layers %d-%d side by side", (int)third + 1, (int)(2 * third));
     check(ltx_plan_beside(w->steps, w->desc.plan.count, third, 2 * third - 1), w->name);
+    w = dressed(c, add_way(c, "the same layers twice, then adapted"));
+    check(ltx_plan_repeat(w->steps, LTX_MAX_STEPS, &w->desc.plan.count, third, 2 * third - 1, 2), w->name);
+    for (i = 0; i < third; i++) w->steps[2 * third + i].adapter = 1;
+    w = every_other(add_way(c, "every other cache shared"), 1, LTX_SHARE, 0, 0);
+    for (i = 1; i < layers; i += 2) w->steps[i].cache = (int16_t)i;
+    every_other(dressed(c, add_way(c, "every other layer routed")), 1, 0, .5f, 0);
+    every_other(dressed(c, add_way(c, "every other layer routed, weighed")), 1, LTX_WEIGH | LTX_RENUMBER, .5f, 0);
+    in_batches(every_other(dressed(c, add_way(c, "every other layer for half of 32 rows")), 1, 0, -.5f, 0), 32, 0);
+    w = in_batches(add_way(c, "half of 32 rows kept, then a quarter"), 32, 0);
+    w->kind = 1; w->steps[third].keep = w->steps[2 * third].keep = .5f;
+    side_by_side(add_way(c, "4 sequences"), SIDES);
+    w = side_by_side(add_way(c, "4 sequences at different depths"), SIDES);
+    leave_early(w, LTX_EXIT_COSINE, .98, 2, 1, LTX_FILL_PROJECT);
+    w->first = 1;
     w = add_way(c, "window of 32, 4 sinks");
     w->desc.window = 32; w->desc.sinks = 4;
     add_way(c, "int8 cache")->desc.kv = LTX_KV_I8;
@@ -267,6 +380,7 @@ static void list_drafts(counted *c)
     static const int32_t lengths[] = { 1, 2, 4, 0 };
     const int32_t layers = c->m.model.n_layers, exits[] = { layers / 6 > 0 ? layers / 6 : 1, layers / 3 };
     int i, k;
+    way *w;
     add_way(c, "full depth, written")->writes = 1; /* before the others, which have to write the same */
     for (i = 0; i < 2; i++) for (k = 0; k < COUNT(lengths); k++) {
         if (lengths[k] > 0) draft(add_way(c, "depth %d drafts %d", (int)exits[i], (int)lengths[k]), exits[i], 0, 0, lengths[k]);
@@ -274,6 +388,11 @@ static void list_drafts(counted *c)
     }
     draft(add_way(c, "depth %d to %d drafts, online", (int)exits[0], (int)exits[1]), exits[0], exits[1], 0, 0);
     draft(add_way(c, "depth %d drafts, with rivals", (int)exits[0]), exits[0], 0, 0, 0)->desc.draft.tree = 1;
+    w = draft(add_way(c, "every other layer drafts 2"), 0, 0, 0, 2);
+    w->looks = 1;
+    w->desc.draft.plan = c->thin->desc.plan;
+    w = draft(dressed(c, add_way(c, "depth %d drafts, 2 transferred", (int)exits[0])), exits[0], 0, 0, 0);
+    w->desc.draft.transfer = AHEAD;
     draft(add_way(c, "prompt lookup"), 0, 0, DRAFT_MOST, 0);
     draft(add_way(c, "prompt lookup, else depth %d", (int)exits[0]), exits[0], 0, DRAFT_MOST, 0);
 }
@@ -316,13 +435,40 @@ static double work_seconds(void)
 }
 static void score_text(const counted *c, const way *w, ltx_session *s, const int32_t *text)
 {
+    uint8_t kinds[64];
     ltx_batch batch;
     int32_t i;
     memset(&batch, 0, sizeof batch);
-    batch.count = w->rows; batch.logits = w->logits ? w->rows : 0;
+    memset(kinds, w->kind, sizeof kinds);
+    batch.count = w->rows; batch.logits = w->logits ? w->rows : 0; batch.kind = kinds;
     for (i = 0; i < c->timed; i += w->rows) {
         batch.tokens = text + i;
         check(ltx_eval_batch(s, &batch, NULL), w->name);
+    }
+}
+/* Each sequence reads a part of the text; whoever has its logits is given its next token. */
+static void score_side_by_side(const counted *c, const way *w, ltx_session *s, const int32_t *text)
+{
+    const int32_t each = c->timed / w->desc.sequences;
+    int32_t tokens[SIDES], sequence[SIDES], given[SIDES] = { 0 }, ready = w->desc.sequences, under_way = 0, i;
+    ltx_batch batch;
+    ltx_output out;
+    for (i = 0; i < ready; i++) sequence[i] = i;
+    for (;;) {
+        memset(&batch, 0, sizeof batch);
+        for (i = 0; i < ready; i++) {
+            const int32_t k = sequence[i];
+            if (given[k] == each) continue;
+            tokens[batch.count] = text[k * each + given[k]++];
+            sequence[batch.count++] = k;
+        }
+        under_way += batch.count;
+        if (under_way == 0) return;
+        if (batch.count > 0) { batch.tokens = tokens; batch.sequence = sequence; batch.logits = batch.count; }
+        batch.first = w->first;
+        check(ltx_eval_batch(s, &batch, &out), w->name);
+        under_way -= out.n_ready;
+        for (ready = 0; ready < out.n_ready; ready++) sequence[ready] = out.ready[ready].sequence;
     }
 }
 static void write_text(counted *c, const way *w, ltx_session *s, int32_t token)
@@ -333,6 +479,16 @@ static void write_text(counted *c, const way *w, ltx_session *s, int32_t token)
     fprintf(stderr, "error: %s: %s: text differs from that of full depth at token %d\n", c->m.path, w->name, differs);
     wrong_bits++;
 }
+/* All sequences stand before position w->from: `known` tokens of each are there. */
+static void begin_text(const way *w, ltx_session *s, const int32_t *text, int32_t known)
+{
+    int32_t i;
+    for (i = 0; i < w->desc.sequences || i == 0; i++) {
+        check(ltx_use(s, i), w->name);
+        if (known > 0) check(ltx_rewind(s, known), w->name);
+        if (known < w->from) check(ltx_eval(s, text + known, w->from - known, NULL), w->name);
+    }
+}
 /* Seconds a token. */
 static double run_way(counted *c, way *w, int round)
 {
@@ -341,12 +497,13 @@ static double run_way(counted *c, way *w, int round)
     double begin;
     int i;
     check(ltx_session_init(w->model, &w->desc, &c->mems, &s), w->name);
-    check(ltx_eval(s, text, w->from, NULL), w->name);
+    begin_text(w, s, text, 0);
     begin = work_seconds();
     for (i = 0; i < w->repeats; i++) {
-        if (i > 0) check(ltx_rewind(s, w->from), w->name);
+        if (i > 0) begin_text(w, s, text, w->from);
         ltx_stats_reset(s);
         if (w->writes) write_text(c, w, s, text[w->from]);
+        else if (w->desc.sequences > 1) score_side_by_side(c, w, s, text + w->from);
         else score_text(c, w, s, text + w->from);
     }
     begin = work_seconds() - begin;
@@ -421,6 +578,7 @@ static void solve_batch(counted *c, int i)
     x->head[i] = n * (seconds_of(c, c->plain[PLAIN_LOGITS][i]) - one);
 }
 static double row_bytes_of(const ltx_mat *w) { return w->data != NULL ? (double)w->rows * (double)ltx_row_bytes(w->type, w->cols) : 0; }
+static double low_bytes_of(const ltx_lora *low) { return row_bytes_of(&low->a) + row_bytes_of(&low->b); }
 static void count_bytes(counted *c)
 {
     costs *x = &c->costs;
@@ -437,6 +595,8 @@ static void count_bytes(counted *c)
     x->fill_bytes /= attn; x->attn_bytes /= attn; x->ffn_bytes /= ffn;
     x->head_bytes = row_bytes_of(head);
     x->list_bytes = x->head_bytes * c->listed.n_draft_ids / m->vocab;
+    x->adapter_bytes = low_bytes_of(&c->adapter.q) + low_bytes_of(&c->adapter.v) + low_bytes_of(&c->adapter.up) + low_bytes_of(&c->adapter.down);
+    x->transfer_bytes = AHEAD * row_bytes_of(&c->transfers[0].h);
 }
 static void solve_costs(counted *c)
 {
@@ -444,6 +604,7 @@ static void solve_costs(counted *c)
     count_bytes(c);
     for (i = 0; i < 2; i++) solve_slots(c, i);
     for (i = 0; i < BATCHES; i++) solve_batch(c, i);
+    c->costs.adapter = (seconds_of(c, c->adapted) - c->full) / c->adapted->desc.plan.count;
     c->costs.gate = (seconds_of(c, c->judged) - seconds_of(c, c->plain[PLAIN_FULL][0]) - c->costs.head[0]) / (c->judged->desc.plan.count - 1);
 }
 
@@ -459,14 +620,21 @@ static double row_seconds(const double *batch, double rows)
 /* What the counters say between the lines. Heads before the last step are those of gates and drafts, one row each: all but those of the rows
    that came to the end. With a shortlist all heads of drafts are short, and of screened gates as many as explain that less was read: there
    rows come one by one. */
-typedef struct seen_work { double gates, listed, batch; } seen_work; /* heads before the last step, short ones of them, mean rows of a batch */
+typedef struct seen_work { double gates, listed, batch, adapted, shared; } seen_work; /* heads before the last step, short ones of them, mean rows of a batch,
+                                                                                         rows with an adapter, rows that read another step's cache */
 static seen_work work_of(const counted *c, const way *w, const ltx_stats *s)
 {
     const costs *x = &c->costs;
     const double spared = x->head_bytes - x->list_bytes;
-    seen_work r = { 0, 0, 1 };
+    seen_work r = { 0, 0, 1, 0, 0 };
+    int32_t i;
     double own = (double)s->attn_rows * x->attn_bytes + (double)s->ffn_rows * x->ffn_bytes + (double)s->fill_rows * x->fill_bytes + (double)s->head_rows * x->head_bytes;
     double alone; /* bytes read for gates and drafts */
+    for (i = 0; i < w->desc.plan.count; i++) {
+        r.adapted += w->steps[i].adapter > 0 ? (double)s->tokens : 0;
+        r.shared += w->steps[i].run & LTX_SHARE ? (double)s->tokens : 0;
+    }
+    own += r.adapted * x->adapter_bytes - r.shared * x->fill_bytes + (w->desc.draft.transfer > 0 ? (double)s->rounds * x->transfer_bytes : 0);
     if (w->looks) r.gates = (double)(s->head_rows + s->exits - s->tokens);
     if (s->drafted > 0 && w->model->n_draft_ids > 0) r.listed = r.gates;
     if (w->desc.policy.screen) r.listed = (own - (double)s->weight_bytes) / spared;
@@ -480,7 +648,8 @@ static double predicted(const counted *c, const way *w, const ltx_stats *s)
     const seen_work r = work_of(c, w, s);
     const int k = w->desc.kv == LTX_KV_I8;
     return ((double)s->tokens * row_seconds(x->pass, r.batch)
-        + ((double)s->attn_rows + (double)s->fill_rows * x->fill_bytes / x->attn_bytes) * row_seconds(x->attn, r.batch)
+        + ((double)s->attn_rows + ((double)s->fill_rows - r.shared) * x->fill_bytes / x->attn_bytes) * row_seconds(x->attn, r.batch)
+        + r.adapted * x->adapter
         + (double)s->ffn_rows * row_seconds(x->ffn, r.batch) + ((double)s->head_rows - r.gates) * row_seconds(x->head, r.batch)
         + (r.gates - r.listed * (1 - x->list_bytes / x->head_bytes)) * x->gate
         + (double)s->attended * x->slot[k] + (double)s->kv_bytes * x->byte[k]) / c->timed;
@@ -506,6 +675,7 @@ static void report_costs(const counted *c)
     cost_row(c, "head", x->head, BATCHES, 1e6);
     cost_row(c, "pass: embedding, angles, the call", x->pass, BATCHES, 1e6);
     cost_row(c, "head at a gate or a draft, judged", &x->gate, 1, 1e6);
+    cost_row(c, "adapter of rank 8", &x->adapter, 1, 1e6);
     cost_row(c, "1000 slots attended to", &x->slot[0], 1, 1e9);
     cost_row(c, "the same, int8 cache", &x->slot[1], 1, 1e9);
     cost_row(c, "1 MB of keys and values", &x->byte[0], 1, 1e12);
@@ -578,7 +748,7 @@ static void section_counters(const bench_model *models, int n_models)
     report_table(&results, T_COUNTERS, c.m.shape);
     printf("%d of %d within 10 %% of what their counters predict (medians of %d rounds); other programs used %.1f cores meanwhile\n", near, c.n - c.first + 1, c.rounds, others);
     session_close(&c.mems);
-    free(c.ways); free(c.list); free(c.tokens);
+    free(c.ways); free(c.list); free(c.layers); free(c.numbers); free(c.tokens);
     model_close(&c.m);
 }
 
