@@ -14,6 +14,8 @@
 #include <stdbool.h>
 
 enum { DRAFT_MOST = 64, DRAFT_USUAL = 8 };
+#define SCALE_LEAST 0.01
+#define SCALE_MOST  100.0
 enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 enum { PROFILE_NOT, PROFILE_PLAN, PROFILE_EXIT, PROFILE_DRAFT }; /* --auto */
 
@@ -25,6 +27,7 @@ static struct {
     ltx_sampler      sampler;
     ltx_session_desc desc;
     uint8_t          drop[LTX_MAX_LAYERS]; /* branches to leave out of each layer            */
+    float            scale[2][LTX_MAX_LAYERS]; /* factors of attention and ffn, 0 = 1        */
     int32_t          repeat[3];            /* first, last, times; times 0 = nothing repeated */
     int32_t          exit_depth;           /* for --exit depth:N                             */
     float            freeze[2];            /* share of the prompt's tokens that a layer has to be active for, alpha of that */
@@ -148,6 +151,25 @@ static bool parse_layers(const option *o, const char *text)
     return *text == 0;
 }
 
+/* "3:0.97,8-9:1.1" */
+static bool parse_scales(const option *o, const char *text)
+{
+    float *scale = (float *)o->target;
+    do {
+        int32_t first, last;
+        char *end;
+        double x;
+        if (!digits(&text, 0, LTX_MAX_LAYERS - 1, &first)) return false;
+        last = first;
+        if (skip(&text, '-') && !digits(&text, first, LTX_MAX_LAYERS - 1, &last)) return false;
+        if (!skip(&text, ':')) return false;
+        x = strtod(text, &end);
+        if (end == text || !(x >= o->low && x <= o->high)) return false;
+        for (text = end; first <= last; first++) scale[first] = (float)x;
+    } while (skip(&text, ','));
+    return *text == 0;
+}
+
 static bool parse_repeat(const option *o, const char *text)
 {
     int32_t *r = (int32_t *)o->target;
@@ -236,6 +258,8 @@ static const option options[] = {
     { 0, "drop-layers", "LIST", "leave out whole layers: 3,4,8-9", parse_layers, NULL, LTX_ATTN | LTX_FFN, 0 },
     { 0, "drop-attn", "LIST", "leave out their attention: less cache, less time", parse_layers, NULL, LTX_ATTN, 0 },
     { 0, "drop-ffn", "LIST", "leave out their feed-forward half", parse_layers, NULL, LTX_FFN, 0 },
+    { 0, "scale-attn", "LIST", "factors of what attention adds: 3:0.97,8-9:1.1", parse_scales, set.scale[0], SCALE_LEAST, SCALE_MOST },
+    { 0, "scale-ffn", "LIST", "factors of what the feed-forward half adds", parse_scales, set.scale[1], SCALE_LEAST, SCALE_MOST },
     { 0, "repeat", "A-B:TIMES", "run layers A to B so many times in all", parse_repeat, set.repeat, 0, 0 },
     { 0, "freeze", "SHARE[:ALPHA]", "after the prompt leave out the layers that changed the length of hidden\n"
       "vectors by ALPHA (default 0.8) of the range of earlier changes for less than\n"
@@ -376,7 +400,7 @@ static void parse_command_line(int argc, char **argv)
 /* ---- what ltx-profile wrote into the file -------------------------------------------------------------- */
 
 /* The numbers of a key of 32-bit values, or of an array of them, as they stand in the file. The file may come from anyone. */
-static int32_t read_key(ltx_blob image, const char *key, uint32_t type, uint32_t *out, int32_t cap)
+static int32_t find_key(ltx_blob image, const char *key, uint32_t type, uint32_t *out, int32_t cap) /* 0 = is not there */
 {
     ltx_gguf file;
     ltx_gguf_kv kv;
@@ -390,8 +414,13 @@ static int32_t read_key(ltx_blob image, const char *key, uint32_t type, uint32_t
             out[i] = (uint32_t)kv.data[4 * i] | (uint32_t)kv.data[4 * i + 1] << 8 | (uint32_t)kv.data[4 * i + 2] << 16 | (uint32_t)kv.data[4 * i + 3] << 24;
         return (int32_t)kv.count;
     }
-    die(EXIT_FAILED, "%s has no %s: ltx-profile MODEL TEXT --write OUT.gguf puts it there, if it finds one that pays", set.model, key);
     return 0;
+}
+static int32_t read_key(ltx_blob image, const char *key, uint32_t type, uint32_t *out, int32_t cap)
+{
+    const int32_t n = find_key(image, key, type, out, cap);
+    if (n == 0) die(EXIT_FAILED, "%s has no %s: ltx-profile MODEL TEXT --write OUT.gguf puts it there, if it finds one that pays", set.model, key);
+    return n;
 }
 
 static int32_t read_number(ltx_blob image, const char *key, int32_t low, int32_t high)
@@ -400,6 +429,21 @@ static int32_t read_number(ltx_blob image, const char *key, int32_t low, int32_t
     read_key(image, key, 4, &v, 1);
     if (v < (uint32_t)low || v > (uint32_t)high) die(EXIT_FAILED, "%s: %s is %u, not from %d to %d", set.model, key, (unsigned)v, (int)low, (int)high);
     return (int32_t)v;
+}
+
+/* As if --scale-attn or --scale-ffn had been given, where they were not. Files of earlier versions have no factors. */
+static void read_scales(ltx_blob image, const char *key, const uint32_t *layers, int32_t count, float *scale)
+{
+    uint32_t bits[LTX_MAX_LAYERS];
+    const int32_t n = find_key(image, key, 6, bits, LTX_MAX_LAYERS);
+    int32_t i;
+    if (n != 0 && n != count) die(EXIT_FAILED, "%s: ltx.plan.layers and %s differ in length", set.model, key);
+    for (i = 0; i < n; i++) {
+        float x;
+        memcpy(&x, &bits[i], sizeof x);
+        if (!(x == 0 || (x >= SCALE_LEAST && x <= SCALE_MOST))) die(EXIT_FAILED, "%s: %s, entry %d: %g is no factor", set.model, key, (int)i, (double)x);
+        if (scale[layers[i]] == 0) scale[layers[i]] = x;
+    }
 }
 
 /* As if --drop-attn and --drop-ffn had been given; what was given goes as well. */
@@ -417,6 +461,8 @@ static void read_plan(ltx_blob image, const ltx_model *model)
         runs[layers[i]] = (uint8_t)run[i];
     }
     for (i = 0; i < model->n_layers; i++) set.drop[i] = (uint8_t)(set.drop[i] | (3 & ~runs[i]));
+    read_scales(image, "ltx.plan.attn_scale", layers, count, set.scale[0]);
+    read_scales(image, "ltx.plan.ffn_scale", layers, count, set.scale[1]);
 }
 
 static void read_exit(ltx_blob image)
@@ -462,6 +508,11 @@ static void build_plan(const ltx_model *model, ltx_plan *plan)
     int32_t layer, first = set.gates[0], every = set.gates[1];
     plan->steps = steps;
     check(ltx_plan_full(model, steps, LTX_MAX_STEPS, &plan->count), "plan");
+    for (layer = 0; layer < LTX_MAX_LAYERS; layer++) {
+        const float attn = set.scale[0][layer], ffn = set.scale[1][layer];
+        if ((attn != 0 || ffn != 0) && layer >= model->n_layers) die(EXIT_USAGE, "no factor for layer %d: the model has layers 0..%d", (int)layer, (int)model->n_layers - 1);
+        if (layer < plan->count) { steps[layer].attn_scale = attn; steps[layer].ffn_scale = ffn; }
+    }
     if (set.repeat[2] && ltx_plan_repeat(steps, LTX_MAX_STEPS, &plan->count, set.repeat[0], set.repeat[1], set.repeat[2]) != LTX_OK)
         die(EXIT_USAGE, "--repeat: the model has layers 0..%d, a plan at most %d steps", (int)model->n_layers - 1, LTX_MAX_STEPS);
     for (layer = 0; layer < LTX_MAX_LAYERS; layer++) {

@@ -80,6 +80,9 @@ static void write_probed(const text_model *m, const char *name)
     if (fclose((FILE *)out.user) != 0) die(EXIT_FAILED, "cannot write %s", name);
 }
 static int times = 1, step = 1;
+static uint32_t kept[64], runs[64];
+static float factors[2][64];
+static int32_t n_kept;
 /* Mean loss and depth over windows first, first + every, ...; drop: branches of a layer and of `times` - 1 layers behind it, `step` apart; gates: "prob" after steps 7 and 9, "probe" after all */
 static long double run(const text_model *m, int first, int every, int layer, int drop, int32_t rule, float threshold, double *depth)
 {
@@ -89,6 +92,10 @@ static long double run(const text_model *m, int first, int every, int layer, int
     int32_t count;
     long double sum = 0, n = 0;
     check(ltx_plan_full(&m->model, steps, 64, &count), "plan");
+    for (count = n_kept > 0 ? 0 : count; count < n_kept; count++) {
+        const ltx_step step = { .layer = (int16_t)kept[count], .run = (uint8_t)runs[count], .attn_scale = factors[0][count], .ffn_scale = factors[1][count] };
+        steps[count] = step;
+    }
     for (int i = 0; drop && i < times; i++) check(ltx_plan_drop(steps, &count, layer + i * step, drop), "plan");
     if (rule == LTX_EXIT_PROB) steps[7].gate = steps[9].gate = 1;
     if (rule == LTX_EXIT_PROBE) check(ltx_plan_gates(steps, count, 0, 1), "gates");
@@ -110,6 +117,29 @@ static long double run(const text_model *m, int first, int every, int layer, int
     }
     *depth /= (double)n;
     return sum / n;
+}
+/* Losses of the plan that stands in the metadata of a file, with its factors: changes on even and odd windows. */
+static int32_t numbers(ltx_blob image, const char *key, uint32_t *out)
+{
+    ltx_gguf g;
+    ltx_gguf_kv kv;
+    uint64_t at = 0;
+    check(ltx_gguf_open(image, &print_log, &g), "file");
+    while (ltx_gguf_next_kv(&g, &at, &kv) == LTX_OK)
+        if (kv.key_len == strlen(key) && memcmp(kv.key, key, kv.key_len) == 0) { memcpy(out, kv.data, 4 * kv.count); return (int32_t)kv.count; }
+    return 0;
+}
+static void run_kept(const text_model *m, long double even, long double odd)
+{
+    double depth;
+    n_kept = numbers(m->image, "ltx.plan.layers", kept);
+    if (n_kept == 0 || numbers(m->image, "ltx.plan.run", runs) != n_kept) return;
+    if (numbers(m->image, "ltx.plan.attn_scale", (uint32_t *)factors[0]) != n_kept || numbers(m->image, "ltx.plan.ffn_scale", (uint32_t *)factors[1]) != n_kept) return;
+    printf("proposed %.4Lf\n", 100 * (run(m, 0, 2, 0, 0, 0, 0, &depth) / even - 1));
+    printf("proposedcheck %.4Lf\n", 100 * (run(m, 1, 2, 0, 0, 0, 0, &depth) / odd - 1));
+    for (int32_t i = 0; i < n_kept; i++) factors[0][i] = factors[1][i] = 0;
+    printf("unscaled %.4Lf\n", 100 * (run(m, 0, 2, 0, 0, 0, 0, &depth) / even - 1));
+    n_kept = 0;
 }
 /* Rank of the attention of layer 5: its input is what layer 4 leaves; one call a window, windows 0, 4, 8, 12. */
 static float into5[WINDOW * 1024];
@@ -150,6 +180,7 @@ int main(int argc, char **argv)
     if (m.model.probes.data != NULL) printf("probe %.4Lf\n", 100 * (run(&m, 1, 2, 0, 0, LTX_EXIT_PROBE, .6f, &depth) / odd - 1));
     if (m.model.probes.data != NULL) { run(&m, 0, 1, 0, 0, LTX_EXIT_PROBE, .6f, &depth); printf("probedepth %.4f\n", depth); }
     printf("rank5 %.4f\n", rank5(&m));
+    run_kept(&m, even, odd);
     times = 3; /* as many as ltx-profile is asked to compare with */
     printf("row7 %.4Lf\n", 100 * (run(&m, 0, 2, 7, LTX_ATTN | LTX_FFN, 0, 0, &depth) / even - 1));
     step = 2;
@@ -183,11 +214,15 @@ near() { # NAME GOT TOLERANCE: against the line of that name in what the check s
 t 0 "a small run" "$dir/profile" $model README.md $small --search 256 --most 10 --loss 60 --csv "$dir/b.csv" --html "$dir/a.html" --write "$dir/a.gguf"
 awk -F'"' -v OFS= '{ for (i = 2; i <= NF; i += 2) gsub(/,/, ";", $i); $1 = $1; print }' "$dir/b.csv" >"$dir/a.csv" # no commas within cells
 cp "$dir/out" "$dir/a.txt"
-"$dir/check" $model >"$dir/want"
+"$dir/check" "$dir/a.gguf" >"$dir/want"
 near full "$(cell depths loss_nats_per_token depth 12)" 0.000002
 near attn7 "$(cell layers attn_left_out_loss_percent layer 7)" 0.0002
 near ffn4 "$(cell layers ffn_left_out_loss_percent layer 4)" 0.0002
 near layer5 "$(cell layers layer_left_out_loss_percent layer 5)" 0.0002
+near proposed "$(cell plans calibration_loss_percent what proposed)" 0.0002
+near proposedcheck "$(cell plans check_loss_percent what proposed)" 0.0002
+near unscaled "$(cell plans calibration_loss_percent what 'proposed; all factors 1')" 0.0002
+ok "factors lessen the loss that they are fitted on" awk '$1 == "proposed" { a = $2 } $1 == "unscaled" { b = $2 } END { exit !(a != "" && b != "" && a < b - 0.01) }' "$dir/want"
 near rank5 "$(cell layers attn_rank layer 5)" 0.0001
 near prob "$(cell rules check_loss_percent what prob threshold 0.5)" 0.0002
 near depth "$(cell rules layers_per_token what prob threshold 0.5)" 0.0002
@@ -248,7 +283,7 @@ drawn=$(sed -n 's/.*losses above \([0-9]*\) % are not drawn.*/\1/p' "$dir/a.html
 ok "page: a dot for each plan below $drawn %" [ "$(grep -c '<circle.*<title>--drop' "$dir/a.html")" = "$(awk -F, -v most="$drawn" '/^(contiguous|evenly)/ && $4 <= most' "$dir/plans" | wc -l)" ]
 
 # the copy: the same tensors, the proposals, and generate takes them
-for key in plan.layers plan.run exit.rule exit.threshold exit.gates exit.fill draft.exit draft.last draft.length; do
+for key in plan.layers plan.run plan.attn_scale plan.ffn_scale exit.rule exit.threshold exit.gates exit.fill draft.exit draft.last draft.length; do
     ok "has ltx.$key" sh -c '"$1" --info "$2" | grep -q "ltx\.$3 "' - "$dir/convert" "$dir/a.gguf" $key
 done
 tensors() { "$dir/convert" --info "$1" | sed -n '/^tensors/,$p'; }

@@ -8,7 +8,10 @@
 
 /* ---- masks: which branches of each layer run --------------------------------------------------------------------- */
 
-typedef struct plan_mask { uint8_t run[LTX_MAX_LAYERS]; } plan_mask;
+typedef struct plan_mask {
+    uint8_t run[LTX_MAX_LAYERS];
+    float   scale[LTX_MAX_LAYERS][2]; /* factors of attention and ffn, 0 = 1, as in ltx_step */
+} plan_mask;
 
 static inline int branch_bit(int k) { return k == 0 ? LTX_ATTN : LTX_FFN; }
 static inline plan_mask mask_full(const ltx_model *m)
@@ -36,7 +39,7 @@ static inline int mask_steps(const plan_mask *x, int layers, ltx_step *steps)
 {
     int l, n = 0;
     for (l = 0; l < layers; l++) {
-        const ltx_step step = { .layer = (int16_t)l, .run = x->run[l] };
+        const ltx_step step = { .layer = (int16_t)l, .run = x->run[l], .attn_scale = x->scale[l][0], .ffn_scale = x->scale[l][1] };
         if (x->run[l] != 0) steps[n++] = step;
     }
     return n;

@@ -35,7 +35,7 @@ enum { CALIBRATE = 1, CHECK = 2, ALL = 3 }; /* parts of the text: even windows, 
 
 static struct {
     const char *model, *text, *write, *csv, *html;
-    int    tokens, window, search, most, whole, quiet, gates[2];
+    int    tokens, window, search, most, whole, unscaled, quiet, gates[2];
     int    fill;
     double speed, loss, confidence, cap;
 } opt = { .tokens = 4096, .search = 2048, .gates = { -1, 0 }, .fill = LTX_FILL_PROJECT, .speed = 1.3, .loss = 1, .confidence = .95, .cap = 1.5 };
@@ -56,6 +56,7 @@ static const struct option { const char *name, *arg, *help; kind kind; void *tar
     { "--write", "OUT.gguf", "a copy of the model with the proposals in its metadata, for generate --auto", TEXT, &opt.write, 0, 0 },
     { "--csv", "FILE", "every number", TEXT, &opt.csv, 0, 0 },
     { "--html", "FILE", "a report with pictures, one file", TEXT, &opt.html, 0, 0 },
+    { "--unscaled", "", "propose a plan without factors for the branches that stay", FLAG, &opt.unscaled, 0, 0 },
     { "--quiet", "", "no progress on standard error", FLAG, &opt.quiet, 0, 0 },
 };
 
@@ -82,7 +83,8 @@ static void print_help(void)
         puts(o->kind == FILL ? " (default project)" : "");
     }
     puts("\nA plan is searched greedily, then by exchanging branches, beginning with the best of these and of the plans without as many layers in a\n"
-         "row or evenly spaced; all of those, at every place, are shown beside it. Rank of attention: so many singular values of the matrix of\n"
+         "row or evenly spaced; all of those, at every place, are shown beside it. Then each branch that stays gets a factor (Path Ensemble, arXiv\n"
+         "2308.06548), fitted on all that calibrates; that costs no time. Rank of attention: so many singular values of the matrix of\n"
          "probabilities hold 90 % of the sum of their squares (up to 128 tokens from the start of four windows, mean over heads). Low: tokens look at\n"
          "the same places.");
     puts("\nLosses are cross entropies of the next token. Depth d means: logits read after the first d layers. A branch is the attention or\n"
@@ -189,6 +191,7 @@ static report results = { columns, tables, N_COLUMNS, N_TEXTS, N_TABLES, MODEL, 
 
 /* ==== >>text =========================================================================================================== */
 
+enum { PLAN_TEXT = 4 * 12 * LTX_MAX_LAYERS }; /* characters of a plan as options */
 typedef struct branch { double alone, us, cost; } branch; /* alone: loss % when left out; us of one row as measured, and as predictions take it */
 typedef struct tried { plan_mask mask; double calibrated, checked; } tried; /* a plan and its changes of loss */
 
@@ -348,15 +351,16 @@ static int search_windows(const profile *p)
     const int most = (p->windows + 1) / 2, n = opt.search / p->window;
     return n < 1 ? 1 : n < most ? n : most;
 }
-static double search_loss(profile *p, const plan_mask *x)
+static double loss_of(profile *p, const plan_mask *x, int windows) /* mean over the first so many that calibrate */
 {
     double *loss = (double *)alloc((size_t)p->windows * sizeof *loss), sum = 0;
     int w;
-    run_mask(p, x, CALIBRATE, search_windows(p), loss);
+    run_mask(p, x, CALIBRATE, windows, loss);
     for (w = 0; w < p->windows; w++) sum += loss[w];
     free(loss);
-    return sum / search_windows(p);
+    return sum / windows;
 }
+static double search_loss(profile *p, const plan_mask *x) { return loss_of(p, x, search_windows(p)); }
 static void open_profile(profile *p)
 {
     ltx_session_desc desc = { .ctx = p->window, .rows = ROWS, .logits_rows = ROWS, .log = print_log };
@@ -649,15 +653,26 @@ static void name_branches(const profile *p, const plan_mask *x, int run, char *o
         }
     }
 }
+static void name_factors(const profile *p, const plan_mask *x, int k, char *out, size_t size) /* "3:0.97,4:1.1" */
+{
+    size_t n = 0;
+    int l;
+    out[0] = 0;
+    for (l = 0; l < p->layers; l++) {
+        if (!(x->run[l] & branch_bit(k)) || x->scale[l][k] == 0 || n >= size) continue;
+        n += (size_t)snprintf(out + n, size - n, "%s%d:%.2f", n > 0 ? "," : "", l, (double)x->scale[l][k]);
+    }
+}
 static void name_plan(const profile *p, const plan_mask *x, char *out, size_t size) /* as options of generate */
 {
-    static const struct { int run; const char *option; } sorts[] = { { LTX_ATTN, "--drop-attn" }, { LTX_FFN, "--drop-ffn" } };
-    char list[512];
+    static const struct { int run; const char *option; } sorts[] = { { LTX_ATTN, "--drop-attn" }, { LTX_FFN, "--drop-ffn" }, { 0, "--scale-attn" }, { 0, "--scale-ffn" } };
+    char list[PLAN_TEXT / 4];
     size_t n = 0;
     int k;
     out[0] = 0;
-    for (k = 0; k < 2; k++) {
-        name_branches(p, x, sorts[k].run, list, sizeof list);
+    for (k = 0; k < COUNT(sorts); k++) {
+        if (k < 2) name_branches(p, x, sorts[k].run, list, sizeof list);
+        else name_factors(p, x, k - 2, list, sizeof list);
         if (list[0] != 0 && n < size) n += (size_t)snprintf(out + n, size - n, "%s%s %s", n > 0 ? " " : "", sorts[k].option, list);
     }
 }
@@ -831,6 +846,49 @@ static tried refine(profile *p, const tried *start, int out, double speed)
     y = try_plan(p, &x);
     return y.calibrated < start->calibrated ? y : *start;
 }
+/* What is left may want other weights than it had as a part of the whole: factors of the branches that stay, by parabolas through the loss on all that
+   calibrates, one branch after another. Each starts at 1 with a normal prior, or a short text would choose them by its noise.
+   (EnsembleScale: "Revisiting Vision Transformer from the View of Path Ensemble", arXiv 2308.06548) */
+#define PRIOR .1 /* its standard deviation */
+static double factor_of(const plan_mask *x, int b) { const float s = x->scale[b / 2][b % 2]; return s == 0 ? 1 : (double)s; }
+static plan_mask with_factor(plan_mask x, int b, double s) /* in hundredths, so that it can be written down */
+{
+    s = rint(100 * fmin(fmax(s, .1), 4)) / 100;
+    x.scale[b / 2][b % 2] = s == 1 ? 0 : (float)s;
+    return x;
+}
+static double factors_loss(profile *p, const plan_mask *x)
+{
+    const int windows = (p->windows + 1) / 2;
+    double away = 0;
+    int b;
+    for (b = 0; b < 2 * p->layers; b++) away += pow((factor_of(x, b) - 1) / PRIOR, 2) / 2;
+    return loss_of(p, x, windows) + away / ((double)windows * p->window);
+}
+static void fit_factor(profile *p, int b, double by, plan_mask *x, double *loss)
+{
+    const double s = factor_of(x, b);
+    const plan_mask less = with_factor(*x, b, s - by), more = with_factor(*x, b, s + by);
+    const double low = factors_loss(p, &less), high = factors_loss(p, &more), bend = low - 2 * *loss + high;
+    const double to = bend > 0 ? by * (low - high) / (2 * bend) : low < high ? -by : by;
+    const plan_mask least = with_factor(*x, b, s + fmin(fmax(to, -2 * by), 2 * by));
+    const double there = factors_loss(p, &least);
+    if (there < *loss) { *loss = there; *x = least; }
+}
+static tried fit_factors(profile *p, const tried *plan)
+{
+    enum { SWEEPS = 2 };
+    plan_mask x = plan->mask;
+    double loss = factors_loss(p, &x);
+    int sweep, b;
+    tried y;
+    for (sweep = 0; sweep < SWEEPS; sweep++) for (b = 0; b < 2 * p->layers; b++) {
+        if (x.run[b / 2] & branch_bit(b % 2)) fit_factor(p, b, PRIOR / (1 << sweep), &x, &loss);
+        progress("factors of branches", sweep * 2 * p->layers + b + 1, SWEEPS * 2 * p->layers);
+    }
+    y = try_plan(p, &x);
+    return y.calibrated < plan->calibrated ? y : *plan;
+}
 static const tried *best_of(const profile *p, const family *f, double speed)
 {
     const tried *best = NULL;
@@ -841,7 +899,7 @@ static const tried *best_of(const profile *p, const family *f, double speed)
 static void detail_row(const profile *p, const char *what, const tried *x)
 {
     record *r = plan_row(p, T_PLANS, what, x);
-    char text[1100];
+    char text[PLAN_TEXT];
     int l = 0;
     name_plan(p, &x->mask, text, sizeof text);
     snprintf(r->text[DETAIL], REPORT_TEXT, "%.*s", REPORT_TEXT - 1, text);
@@ -879,7 +937,7 @@ static void propose_plan(profile *p, const family *greedy_plans, const tried *fu
     const int n = whole_layers(p, wanted);
     const double whole = whole_speed(p, n), speed = fmin(fastest, whole < wanted * EQUAL_SPEED && wanted <= whole * EQUAL_SPEED ? whole : wanted);
     family f[1 + KINDS] = { { "greedy branches", NULL, 0 }, { kinds[ROW], NULL, 0 }, { kinds[SPREAD], NULL, 0 } };
-    tried proposal = greedy_plans->plans[greedy_plans->n - 1];
+    tried proposal = greedy_plans->plans[greedy_plans->n - 1], unscaled;
     const tried *starts[1 + KINDS];
     double least = HUGE_VAL;
     int k;
@@ -893,7 +951,8 @@ static void propose_plan(profile *p, const family *greedy_plans, const tried *fu
         const tried y = refine(p, starts[k], 1, speed);
         if (y.calibrated < proposal.calibrated) proposal = y;
     }
-    proposal = refine(p, &proposal, 2, speed);
+    unscaled = proposal = refine(p, &proposal, 2, speed);
+    if (!opt.unscaled) proposal = fit_factors(p, &proposal);
     p->plan.mask = proposal.mask;
     p->plan.speed = mask_speed(p, &proposal.mask);
     p->plan.calibrated = proposal.calibrated;
@@ -902,6 +961,7 @@ static void propose_plan(profile *p, const family *greedy_plans, const tried *fu
     p->rivals.speed = whole;
     detail_row(p, "full depth", full);
     detail_row(p, "proposed", &proposal);
+    if (memcmp(&unscaled.mask, &proposal.mask, sizeof unscaled.mask) != 0) detail_row(p, "proposed, all factors 1", &unscaled);
     if (starts[0] != NULL) detail_row(p, "greedy branches", starts[0]);
     compare_rivals(p, f + 1, &proposal);
     for (k = 1; k <= KINDS; k++) free(f[k].plans);
@@ -1270,6 +1330,12 @@ static void put_value(entry *x, uint32_t v)
     for (i = 0; i < 4; i++) x->data[4 * x->n + i] = (uint8_t)(v >> 8 * i);
     x->n++;
 }
+static void put_float(entry *x, float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, 4);
+    put_value(x, bits);
+}
 static entry *new_entry(entry *list, int *n, const char *key, uint32_t type, uint32_t item_type)
 {
     entry *x = &list[(*n)++];
@@ -1282,19 +1348,20 @@ static entry *new_entry(entry *list, int *n, const char *key, uint32_t type, uin
 static int make_entries(const profile *p, entry *list)
 {
     int n = 0, i;
-    uint32_t bits;
     if (p->plan.speed > 0) {
         entry *layers = new_entry(list, &n, "ltx.plan.layers", KV_ARRAY, KV_I32), *run = new_entry(list, &n, "ltx.plan.run", KV_ARRAY, KV_I32);
+        entry *attn = new_entry(list, &n, "ltx.plan.attn_scale", KV_ARRAY, KV_F32), *ffn = new_entry(list, &n, "ltx.plan.ffn_scale", KV_ARRAY, KV_F32);
         for (i = 0; i < p->layers; i++) if (p->plan.mask.run[i] != 0) {
             put_value(layers, (uint32_t)i);
             put_value(run, p->plan.mask.run[i]);
+            put_float(attn, p->plan.mask.scale[i][0]);
+            put_float(ffn, p->plan.mask.scale[i][1]);
         }
     }
     if (p->exit.rule != LTX_EXIT_NEVER) {
         entry *gates;
         put_value(new_entry(list, &n, "ltx.exit.rule", KV_U32, KV_U32), (uint32_t)p->exit.rule);
-        memcpy(&bits, &p->exit.threshold, 4);
-        put_value(new_entry(list, &n, "ltx.exit.threshold", KV_F32, KV_F32), bits);
+        put_float(new_entry(list, &n, "ltx.exit.threshold", KV_F32, KV_F32), p->exit.threshold);
         gates = new_entry(list, &n, "ltx.exit.gates", KV_ARRAY, KV_I32);
         for (i = p->exit.first; i < p->layers - 1; i += p->exit.every) put_value(gates, (uint32_t)i);
         put_value(new_entry(list, &n, "ltx.exit.fill", KV_U32, KV_U32), (uint32_t)opt.fill);
@@ -1671,7 +1738,7 @@ static void page_card(FILE *f, const char *title, double speed, const char *besi
 }
 static void page_proposals(const profile *p, FILE *f)
 {
-    char beside[64], note[400], command[1200];
+    char beside[64], note[400], command[PLAN_TEXT];
     fputs("<div class=\"grid three\">", f);
     snprintf(beside, sizeof beside, "loss %+.2f %%", p->plan.checked);
     snprintf(note, sizeof note, "%d of %d branches run. Loss on the text that checks; %+.2f %% on the text that calibrated. Speed measured token by token, %.2f by the cost model.",
@@ -1759,7 +1826,7 @@ static void close_profile(profile *p)
 }
 static void say_proposals(const profile *p)
 {
-    char text[1100];
+    char text[PLAN_TEXT];
     name_plan(p, &p->plan.mask, text, sizeof text);
     printf("\nProposals\n");
     printf("  plan   %.2f times as fast (%.2f by the cost model%s), loss %+.2f %% (calibration), %+.2f %% (check)\n         generate %s %s\n", p->plan.measured, p->plan.speed,
