@@ -76,6 +76,7 @@
    DEPTH, THE CONTROLS
      leave out layers or branches   ltx_plan_full, ltx_plan_drop, ltx_plan_repeat -> ltx_set_plan
      layers side by side            LTX_BESIDE, ltx_plan_beside
+     branches weighed               ltx_step.attn_scale, ffn_scale (path scales, arXiv 2308.06548)
      layers of two models           n_layers = both, a plan picks
      layers that repeat, but differ ltx_step.adapter (low-rank additions)
      stop early                     gates in the plan (ltx_plan_gates) and a rule with a threshold -> ltx_set_policy
