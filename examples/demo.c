@@ -39,7 +39,7 @@ static scene scenes[N_SCENES] = {
       .gate_first = 7, .gate_every = 2, .rule = LTX_EXIT_PROB, .threshold = 0.6f, .fill = LTX_FILL_PROJECT,
       .draft = { .exit = 4, .last = 6, .length = 8 }, .show = { true, true, true } },
     { .path = "examples/models/stories-bytes2-q8_0.gguf", .prompt = "Once upon a time", .tokens = 400,
-      .gate_first = 0, .gate_every = 1, .rule = LTX_EXIT_PROBE, .threshold = 0.7f, .fill = LTX_FILL_PROJECT,
+      .gate_first = 0, .gate_every = 1, .rule = LTX_EXIT_PROBE, .threshold = 0.5f, .fill = LTX_FILL_PROJECT,
       .draft = { .exit = 2, .last = 4, .length = 8 }, .show = { false, true, true } },
 };
 
