@@ -298,7 +298,7 @@ typedef struct ltx_layer {
 /* Low-rank additions to the matrices of a layer, y = W x + scale B (A x), chosen by ltx_step.adapter: so that repeated layers may differ
    (relaxed recursive transformers, arXiv 2410.20672), or requests. LoRA: arXiv 2106.09685 */
 typedef struct ltx_lora { ltx_mat a, b; } ltx_lora; /* [rank][in] [out][rank], rank <= dim; both absent = nothing is added */
-/* Hidden transfer (arXiv 2404.12022): h times the hidden vector that a row has before step `step` stands in for that of the i-th token after it, i its index + 1. */
+/* Hidden transfer (arXiv 2404.12022): h times the hidden vector that a row has before step `step` stands in for that of the token i + 1 places later, i the transfer's index. */
 typedef struct ltx_transfer { ltx_mat h; /* [dim][dim] */ int32_t step; /* 1 or more, not falling from one to the next */ } ltx_transfer;
 /* What logits after one layer are read with; what is absent is the model's. */
 typedef struct ltx_exit {
@@ -492,7 +492,7 @@ typedef struct ltx_policy {
 /* Speculation: draft tokens, with the first `exit` steps (LayerSkip, arXiv 2404.16710), by a shorter plan, from earlier in the text or by transfers, then run the remaining steps for
    all of them as one batch and keep the prefix that full depth agrees with. Greedy output is that of plain decoding at full depth, bit for bit; sampled output has
    the same distribution, but which text a seed gives depends on how much was drafted, and so on what the session has learned. The policy's rule is not asked
-   and the plan's fill has no effect on such rows. A round is drafted by transfers if some are ahead and pay, else by lookup if something is found, else by plan or by exit. */
+   and the plan's fill has no effect on such rows. A round is drafted by transfers if some are ahead and pay, else by lookup if a match is found and pays, else by plan or by exit. */
 typedef struct ltx_draft {
     int32_t exit;     /* steps that draft, 1..count-1; 0 = none do                               */
     int32_t lookup;   /* look for the last 1..lookup tokens, at most 8, earlier in the text, longest first, and draft what followed there
@@ -511,15 +511,15 @@ typedef struct ltx_draft {
     void   *user;     /* handed to clock                                                         */
     int32_t tree;     /* 1: beside a token drafted by exit, plan or transfer its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Greedy only.
                          Only for plans without routers and LTX_RENUMBER; without effect until a window's sinks are full */
-    int32_t transfer; /* 0..n_transfers: so many tokens beyond the last drafted one come from the model's transfers. Their rows ride along when a draft is verified, and are
-                         the next draft, as far as they are sure, if all of it was right (hidden transfer); exit and last must not go past transfers[0].step */
+    int32_t transfer; /* 0..n_transfers: so many tokens beyond the last drafted one come from the model's transfers. Their rows ride along when a draft is verified (in
+                         every eighth round only, after eight that had no use for them), and are the next draft, as far as they are sure, if all of it was right (hidden transfer); exit and last must not go past transfers[0].step */
     ltx_plan plan;    /* .steps not NULL: whole passes of this plan draft, which skips layers wherever it likes, and verification begins at step 0 again (Draft & Verify,
                          arXiv 2309.08168). exit has to be 0; its caches are among those of the session's plan; its fill is not used. Borrowed until another draft is set */
 } ltx_draft;
 
-/* What each step does to the length of hidden vectors, and which steps a text makes use of (LAC, arXiv 2505.14467). The change of a step is |hidden| after it less that before. It is
+/* What each step does to the length of hidden vectors, and which steps a text makes use of (LAC, arXiv 2505.14467). The change of a step is |hidden| after it less that before. A step is
    active for a row if that is >= alpha * (largest - least change of the row's earlier steps), at its first step if it is >= 0; unlike LTX_EXIT_CHANGE, which
-   is LAC's halt, the sign counts here. Put the struct into ltx_policy.user and ltx_trace_tap into ltx_policy.tap, or call it from a tap of yours; feed the sequence from position 0, with no gate that says LTX_UNDO;
+   is LAC's halt, the sign counts here. Put the struct into ltx_policy.user and ltx_trace_tap into ltx_policy.tap, or call it from a tap of yours; feed the sequence from position 0, with no gate that says LTX_UNDO and without drafts;
    then ltx_plan_freeze removes from a copy of that plan the steps that were active for less than `share` (0..1) of the rows that ran them. The first step stays if no
    other does; steps that no row ran stay. LTX_E_ARG if count is not trace->steps or share out of range. What stood beside a step that is
    gone stands alone; whether every LTX_SHARE still finds its cache ltx_set_plan says. */
@@ -662,7 +662,7 @@ LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft);
 
 /* Counted where the work happens, since init or ltx_stats_reset. */
 typedef struct ltx_stats {
-    uint64_t tokens;        /* rows that entered: prompt, decoded, drafted                       */
+    uint64_t tokens;        /* rows that entered: prompt, decoded, drafted (by a plan: twice), transferred */
     uint64_t attn_rows, ffn_rows; /* branches run, summed over rows                              */
     uint64_t fill_rows;     /* keys and values projected for rows that had left, rows x steps    */
     uint64_t head_rows;     /* logits computed, also at gates and for drafts                     */
@@ -4291,7 +4291,7 @@ LTXI_FN int32_t ltxi_argmax(const ltxi_kernels *k, const float *x, int32_t n) /*
     for (i = 0; i < n - 1 && x[i] != m; i++) { }
     return i;
 }
-/* What a row's logits say: largest probability, its lead over the second, entropy in nats. probs [vocab] is scratch. */
+/* What a row's logits say: the best token, its probability, its lead over the second, entropy in nats. probs [vocab] is scratch, where all but the best stay. */
 typedef struct ltxi_sure { float prob, margin, entropy; int32_t token, second; } ltxi_sure;
 LTXI_FN ltxi_sure ltxi_how_sure(const ltxi_kernels *k, const float *logits, float *probs, int32_t n)
 {
@@ -4618,7 +4618,7 @@ typedef struct ltxi_sequence {
 typedef struct ltxi_row {
     int32_t token, position, sequence;
     int32_t turned; /* position that its angles are of, -1 = none                              */
-    int32_t tag;    /* of a row of a tree of drafts, 1..64: it sees of its kind only those that it comes from, 0 = no tree */
+    int32_t tag;    /* of a row of a tree of drafts, 1..64: of tagged rows it sees only its ancestors, 0 = no tree */
     uint64_t tags;  /* those, and itself: bit t - 1 */
     int32_t pc;    /* step that it has to run next                                                  */
     int32_t skip;  /* steps from here on that it does not run (their keys and values may be filled) */
@@ -4643,7 +4643,7 @@ enum { LTXI_BINS = 16, LTXI_LOOKUP = 8, LTXI_DRAFTS = 64, LTXI_EXITS = 65, LTXI_
 enum { LTXI_AHEAD_BIN = LTXI_BINS + LTXI_LOOKUP, LTXI_ALL_BINS = LTXI_AHEAD_BIN + LTXI_BINS };
 
 /* What a transfer says about a token to come: the likeliest one and its rival, and how sure it is of them. */
-typedef struct ltxi_ahead { float prob; int32_t token, bin, second, rival; } ltxi_ahead;
+typedef struct ltxi_ahead { float prob; int32_t token, bin, rival, rival_bin; } ltxi_ahead;
 
 /* Drafts after so many steps. */
 typedef struct ltxi_odds {
@@ -4686,9 +4686,10 @@ struct ltx_session {
     double  (*clock)(void *user); /* whose time the following are in; NULL: whole passes */
     void     *clock_user;
     float     draft_cost;    /* of the row of a draft, so far; 0 = not known */
-    float     timed, rows_sum, rows_squared, time_sum, rows_time; /* verification: rounds, rows, their time, with forgetting: a line is put through them */
+    float     timed, rows_sum, rows_squared, time_sum, rows_time, slope; /* verification: rounds, rows, their time, with forgetting: a line is put through them; its slope */
     ltxi_ahead ahead[8];
     int32_t  n_ahead, ahead_of, ahead_in; /* how many tokens transfers say come after the next one; its position and sequence */
+    int32_t  idle;           /* rounds since such a token was drafted */
     int32_t  *past, past_size; /* [desc.sequences][past_size] tokens by position modulo past_size, -1 = none; for lookups */
     /* scratch block */
     float *xn, *q, *q_sink, *k, *v, *att, *up, *y, *before, *logits, *probs, *attn, *features;
@@ -4876,12 +4877,13 @@ LTXI_FN void ltxi_session_shape(ltx_session *s)
     kv->ring = d->window > 0 ? d->window + d->rows + d->draft_max : d->ctx; /* and after rivals, which want entries, but no positions */
     kv->slots = ltxi_round_up(kv->ring + kv->sinks, 16);
 }
-/* The plan that decides which caches exist. */
+/* The first plan decides which caches exist, and how many depths of drafts are told apart. */
 LTXI_FN void ltxi_session_caches(ltx_session *s)
 {
     const ltx_plan *p = &s->desc.plan;
     int32_t i;
     s->n_caches = 0; s->n_storage = 0;
+    s->n_odds = s->desc.draft_max == 0 ? 0 : p->steps == NULL ? s->model.n_layers : p->count;
     if (p->steps == NULL) {
         for (i = 0; i < s->model.n_layers; i++) s->n_storage += ltxi_has_attn(&s->model.layers[i]);
         s->n_caches = s->model.n_layers;
@@ -4910,7 +4912,6 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->ready = (ltx_ready *)ltxi_take(state, r, sizeof *s->ready);
     s->past_size = d->draft_max > 0 ? s->kv.slots : 0;
     s->past = (int32_t *)ltxi_take(state, ltxi_mul((size_t)d->sequences, (size_t)s->past_size), 4);
-    s->n_odds = d->draft_max == 0 ? 0 : d->plan.steps == NULL ? s->model.n_layers : d->plan.count;
     s->odds = (ltxi_odds *)ltxi_take(state, (size_t)s->n_odds, sizeof *s->odds);
     s->x = (float *)ltxi_take(state, x, 4);
     s->beside = (float *)ltxi_take(state, s->has_beside ? x : 0, 4);
@@ -5336,7 +5337,7 @@ LTXI_FN void ltxi_attend_rows(ltx_session *s, const ltxi_cache *c, int32_t first
         if ((i - first) % LTXI_QROWS == LTXI_QROWS - 1 || i == end - 1) s->stats.kv_bytes += (uint64_t)count * (uint64_t)(s->kv.heads * s->kv.dim * s->kv.bytes * 2);
     }
 }
-/* Is nothing that a row of a tree finds in the caches hidden from it? Then it goes with others, as without a tree. (Rows of the chain are made, and so appended,
+/* Does a row of a tree see all that the caches hold? Then it goes with others, as without a tree. (Rows of the chain are made, and so appended,
    before all others.) */
 LTXI_FN int ltxi_sees_all(const ltxi_row *r) { return r->tag == 0 || r->tags == ((uint64_t)1 << (r->tag - 1)) * 2 - 1; }
 LTXI_FN void ltxi_attend_all(ltx_session *s, const int32_t *idx, int32_t n)
@@ -5351,7 +5352,8 @@ LTXI_FN void ltxi_attend_all(ltx_session *s, const int32_t *idx, int32_t n)
         const ltxi_cache *c = ltxi_row_cache(s, &s->rows[idx[first]]);
         const ltxi_row *r = &s->rows[idx[first]];
         const int all = ltxi_sees_all(r);
-        for (end = first + 1; all && end < n && s->entry[end] >= 0 && ltxi_sees_all(&s->rows[idx[end]]) && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
+        for (end = first + 1; all && end < n && s->entry[end] >= s->entry[end - 1] /* not so where a shared cache has nothing new enough */
+            && ltxi_sees_all(&s->rows[idx[end]]) && ltxi_row_cache(s, &s->rows[idx[end]]) == c; end++) { }
         if (s->entry[first] >= 0) { ltxi_attend_rows(s, c, first, end, all ? ~(uint64_t)0 : r->tags); continue; }
         memset(s->att + (size_t)first * (size_t)s->ld, 0, (size_t)s->q_ld * 4); /* nothing to look at */
         end = first + 1;
@@ -5993,7 +5995,7 @@ LTX_API ltx_result ltx_set_draft(ltx_session *s, const ltx_draft *draft)
     d = *draft;
     ltxi_draft_defaults(&d, s->desc.draft_max);
     if (ltxi_has_beside(&d.plan) && !s->has_beside) return ltxi_fail(&s->desc.log, LTX_E_ARG, -1, "draft.plan", LTXI_S("no memory for LTX_BESIDE: the first plans had none"), 0, LTX_BESIDE);
-    if ((r = ltxi_draft_check(&s->desc.log, &s->model, &d, &s->desc.plan, s->desc.draft_max)) == LTX_OK) s->desc.draft = d;
+    if ((r = ltxi_draft_check(&s->desc.log, &s->model, &d, &s->desc.plan, s->desc.draft_max)) == LTX_OK) { s->desc.draft = d; s->idle = 0; }
     return r;
 }
 
@@ -6184,32 +6186,34 @@ typedef struct ltxi_draft_round {
     float    price;               /* of a token so far; this and the other costs in whole passes, or as time */
     float    spent;               /* cost of the drafts                                             */
     float    cost[LTXI_EXITS];    /* of one more draft by each exit                                 */
-    float    row;                 /* of one more row that is verified only: looked up, transferred, a rival; it runs every step */
+    float    row_price;           /* of one more row that is verified only: looked up, transferred, a rival; it runs every step */
     double   began;               /* time at which the row that is to draft began                   */
     int32_t  bin;                 /* how sure it was at the exit before, -1 = there was none        */
 } ltxi_draft_round;
 enum { LTXI_DEEPER, LTXI_DRAFTED, LTXI_ENOUGH }; /* what comes of looking at an exit */
 
-LTXI_FN int32_t ltxi_bin(float p) { return ltxi_max(0, ltxi_min(LTXI_BINS - 1, (int32_t)(p * (float)LTXI_BINS))); }
+LTXI_FN int32_t ltxi_bin(float p) { return p > 0 ? ltxi_min(LTXI_BINS - 1, (int32_t)(p * (float)LTXI_BINS)) : 0; } /* NaN is not sure */
 LTXI_FN double ltxi_now(const ltx_session *s) { return s->desc.draft.clock != NULL ? s->desc.draft.clock(s->desc.draft.user) : 0; }
 LTXI_FN ltxi_odds *ltxi_odds_at(const ltx_session *s, int32_t depth) { return &s->odds[ltxi_min(depth, s->n_odds) - 1]; }
 /* Costs of a row that drafts at an exit: its share of the steps, the draft's head, and one more row in the deep batch; as shares of a pass, from bytes, or, after a round with
    a clock, as time (what has not been measured is free, and so will be tried). The line through times of verification gives what a row more takes there. */
-LTXI_FN void ltxi_draft_costs(const ltx_session *s, ltxi_draft_round *round)
+LTXI_FN void ltxi_draft_costs(ltx_session *s, ltxi_draft_round *round)
 {
     const ltx_draft *d = &s->desc.draft;
     const ltx_mat *head = ltxi_head_of(&s->model);
-    const float down = s->timed * s->rows_squared - s->rows_sum * s->rows_sum, line = s->timed * s->rows_time - s->rows_sum * s->time_sum, slope = down > 0 && line > 0 ? line / down : 0;
+    const float down = s->timed * s->rows_squared - s->rows_sum * s->rows_sum, line = s->timed * s->rows_time - s->rows_sum * s->time_sum;
     double own = (double)s->draft_head.rows * (double)ltx_row_bytes(head->type, head->cols), all = (double)ltx_plan_bytes(&s->model, s->desc.plan.steps, s->desc.plan.count), shallow = 0, rest = 1;
-    int32_t i, measured = s->timed > 0, by_plan = d->plan.steps != NULL, last = by_plan ? 1 : d->last, first = by_plan ? 1 : d->exit;
+    int32_t i, k, measured = s->timed > 0, by_plan = d->plan.steps != NULL, last = by_plan ? 1 : d->last, first = by_plan ? 1 : d->exit;
+    if (down > 0.01f * s->timed * s->timed) s->slope = line > 0 ? line / down : 0; /* else all had as many rows, and say nothing about it */
     for (i = 0; i < last; i++) {
-        shallow += by_plan ? (double)(ltx_plan_bytes(&s->model, d->plan.steps, d->plan.count) - ltxi_bytes_of(head)) : (double)ltxi_step_bytes(&s->model, &s->desc.plan.steps[i]);
+        if (!by_plan) shallow += (double)ltxi_step_bytes(&s->model, &s->desc.plan.steps[i]);
+        for (k = 0; by_plan && k < d->plan.count; k++) shallow += (double)ltxi_step_bytes(&s->model, &d->plan.steps[k]);
         if (i + 1 < first) continue;
         if (i + 1 == first && !by_plan) rest = 1.0 - shallow / all;
-        round->cost[i + 1 - first] = measured ? ltxi_odds_at(s, by_plan ? d->plan.count : i + 1)->time + slope
+        round->cost[i + 1 - first] = measured ? ltxi_odds_at(s, by_plan ? d->plan.count : i + 1)->time + s->slope
                                               : ltxi_fma(d->row_cost, by_plan ? 1.0f : (float)(1.0 - shallow / all), (float)((shallow + own) / all));
     }
-    round->row = measured ? slope / (float)rest : d->row_cost; /* measured were rows that only ran the rest, from where drafting stopped */
+    round->row_price = measured ? s->slope / (float)rest : d->row_cost; /* measured were mostly rows that only ran the rest, from where drafting stopped */
     round->price = s->round_cost / s->round_tokens;
 }
 /* What row i's logits at an exit say: fills q [vocab], the draft's distribution, when sampling; returns how sure the draft is. */
@@ -6239,7 +6243,7 @@ LTXI_FN int32_t ltxi_add_node(ltxi_draft_round *round, int32_t parent, int32_t t
     return round->n;
 }
 LTXI_FN uint64_t ltxi_tag_bit(const ltxi_draft_round *round, int32_t node) { return round->tree ? (uint64_t)1 << (round->tag[node] - 1) : 0; }
-/* The row of a node, which sees the rows of its ancestors, if there may be others. */
+/* A row for a node; in a tree it sees only its ancestors. */
 LTXI_FN ltx_result ltxi_node_row(ltx_session *s, ltxi_draft_round *round, int32_t node, int32_t *row)
 {
     int32_t depth = 0, i;
@@ -6252,7 +6256,7 @@ LTXI_FN ltx_result ltxi_node_row(ltx_session *s, ltxi_draft_round *round, int32_
     s->rows[*row].tags = tags;
     return ltxi_tap(s, row, 1);
 }
-/* Chance that a draft is accepted: by its confidence or the length of its match; where it was drafted after `depth` steps as seen there, which four drafts elsewhere outweigh. */
+/* Chance that a draft is accepted: by its confidence or the length of its match; where it was drafted after `depth` steps as seen there; what was seen elsewhere counts as four drafts. */
 LTXI_FN float ltxi_chance(const ltx_session *s, int32_t bin, int32_t depth)
 {
     const float chance = s->hits[bin] / s->tries[bin];
@@ -6263,20 +6267,20 @@ LTXI_FN void ltxi_learn(float *mean, float x) { if (x >= 0) *mean = *mean > 0 ? 
 /* The likeliest rival of a token that was just drafted stands beside it, if that is expected to pay. */
 LTXI_FN void ltxi_draft_rival(const ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t token, int32_t bin, int32_t depth, float worth, int32_t most)
 {
-    if (!s->desc.draft.tree || !round->tree || !ltxi_is_greedy(round->sampler) || round->n >= most || worth * ltxi_chance(s, bin, depth) < round->row) return;
+    if (!s->desc.draft.tree || !round->tree || !ltxi_is_greedy(round->sampler) || round->n >= most || token == round->node[round->next[parent]].token || worth * ltxi_chance(s, bin, depth) < round->row_price) return;
     ltxi_add_node(round, parent, token, bin, depth);
-    round->spent += round->row;
+    round->spent += round->row_price;
 }
 /* A token that no step drafts pays if it is expected to save more than its row costs: a wrong one in front makes the others worthless. */
-LTXI_FN int ltxi_certain_pays(const ltx_session *s, const ltxi_draft_round *round, int32_t bin) { return round->sure * round->price * ltxi_chance(s, bin, 0) >= round->row; }
+LTXI_FN int ltxi_certain_pays(const ltx_session *s, const ltxi_draft_round *round, int32_t bin) { return round->sure * round->price * ltxi_chance(s, bin, 0) >= round->row_price; }
 LTXI_FN void ltxi_draft_certain(const ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t token, int32_t bin)
 {
     round->next[parent] = ltxi_add_node(round, parent, token, bin, 0);
-    round->spent += round->row;
+    round->spent += round->row_price;
     round->sure *= ltxi_chance(s, bin, 0);
 }
 /* Draft from the logits of the last node of the chain at an exit, or go on to the next one, or neither. Online rule: a draft pays when the chance that it is kept, times the
-   price that a token had so far, is more than the row of a draft has cost on the mean. All is compared as chances, costs over `worth`: `even` is the chance that just pays, `deeper` what
+   price that a token had so far, is more than the row of a draft has cost on the mean. Costs are divided by `worth`, so that they compare with chances: `even` is the chance that just pays, `deeper` what
    the next exit turned out to offer after such a view, less that look. The decision must not look at the token that is drawn, or the tokens would no longer follow the draft's
    distribution. */
 LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t exit, int32_t is_last, int32_t most)
@@ -6304,10 +6308,10 @@ LTXI_FN int ltxi_draft(ltx_session *s, ltxi_draft_round *round, int32_t parent, 
     round->sure *= chance;
     return LTXI_DRAFTED;
 }
-/* Charge a row to the round that has got as far as this exit (-1 = to none). Node 0 is free: plain decoding would run it, too. */
+/* Charge the round for a row that looked as far as this exit (-1 = none). Node 0 is free: plain decoding would run it, too. */
 LTXI_FN void ltxi_spend(ltx_session *s, ltxi_draft_round *round, int32_t node, int32_t exit)
 {
-    const float cost = exit < 0 ? round->row : round->cost[exit];
+    const float cost = exit < 0 ? round->row_price : round->cost[exit];
     if (exit >= 0) ltxi_learn(&s->draft_cost, cost);
     if (node > 0) round->spent += cost;
 }
@@ -6336,7 +6340,7 @@ LTXI_FN int32_t ltxi_match(const ltx_session *s, int32_t token, int32_t *end)
 {
     int32_t at, n, longest = 0, now = ltx_position(s), first = ltxi_max(0, now - s->past_size);
     for (at = now - 1; at >= first && longest < s->desc.draft.lookup; at--) {
-        for (n = 0; n < s->desc.draft.lookup && at - n >= first && ltxi_past(s, token, at - n) == ltxi_past(s, token, now - n); n++) { }
+        for (n = 0; n < s->desc.draft.lookup && at - n >= first && ltxi_past(s, token, at - n) >= 0 && ltxi_past(s, token, at - n) == ltxi_past(s, token, now - n); n++) { }
         if (n > longest) { longest = n; *end = at; }
     }
     return longest;
@@ -6356,13 +6360,15 @@ LTXI_FN void ltxi_take_ahead(ltx_session *s, ltxi_draft_round *round, int32_t mo
 {
     const float stop = s->desc.draft.stop;
     int32_t i, node = 0;
+    s->idle = s->idle % (1 << 20) + 1;
     if (s->ahead_of != round->begin || s->ahead_in != s->now) return;
     for (i = 0; i < ltxi_min(s->n_ahead, deep) && round->n < most; i++, node = round->next[node]) {
         const ltxi_ahead *a = &s->ahead[i];
         const float worth = round->sure * round->price;
         if (stop > 0 ? a->prob < stop : !ltxi_certain_pays(s, round, a->bin)) break;
+        s->idle = 0;
         ltxi_draft_certain(s, round, node, a->token, a->bin);
-        ltxi_draft_rival(s, round, node, a->second, a->rival, 0, worth, most);
+        ltxi_draft_rival(s, round, node, a->rival, a->rival_bin, 0, worth, most);
     }
 }
 /* Rows of rivals run from the first step on; those of the chain are there. */
@@ -6376,7 +6382,7 @@ LTXI_FN ltx_result ltxi_rival_rows(ltx_session *s, ltxi_draft_round *round)
     return LTX_OK;
 }
 /* Rows for the known token and for those that are drafted, all from the first step on. */
-LTXI_FN ltx_result ltxi_certain_rows(ltx_session *s, ltxi_draft_round *round)
+LTXI_FN ltx_result ltxi_chain_rows(ltx_session *s, ltxi_draft_round *round)
 {
     int32_t node = 0, next, row;
     ltx_result r;
@@ -6410,7 +6416,7 @@ LTXI_FN ltx_result ltxi_draft_by_plan(ltx_session *s, ltxi_draft_round *round, i
     back = ltxi_rewind(s, s->now, round->begin);
     *hold = LTXI_NO_HOLD;
     s->desc.plan = plan;
-    return r != LTX_OK ? r : back != LTX_OK ? back : ltxi_certain_rows(s, round);
+    return r != LTX_OK ? r : back != LTX_OK ? back : ltxi_chain_rows(s, round);
 }
 /* Add rows and draft until a draft is not worth it or there are enough: `most` nodes, `deep` of them in a chain. The last one drafts nothing. */
 LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int32_t most, int32_t deep)
@@ -6420,7 +6426,7 @@ LTXI_FN ltx_result ltxi_draft_rows(ltx_session *s, ltxi_draft_round *round, int3
     if (round->transfer > 0) ltxi_take_ahead(s, round, most, deep);
     if (s->desc.draft.lookup > 0 && round->n == 0) ltxi_look_up(s, round, ltxi_min(most, deep));
     if (round->n == 0 && s->desc.draft.plan.steps != NULL) return ltxi_draft_by_plan(s, round, most, deep);
-    if (round->n > 0 || first == 0) return ltxi_certain_rows(s, round);
+    if (round->n > 0 || first == 0) return ltxi_chain_rows(s, round);
     for (node = length = 0, more = LTXI_DRAFTED; more == LTXI_DRAFTED; node = round->next[node], length++) {
         ltxi_begin_draft(s, round);
         if ((r = ltxi_node_row(s, round, node, &row)) != LTX_OK) return r;
@@ -6441,7 +6447,7 @@ LTXI_FN int32_t ltxi_leaf(const ltxi_draft_round *round)
     return node;
 }
 /* Hidden transfer: when the leaf stands before the step of transfer i, a row that stands in for the i-th token after it goes on from there. */
-LTXI_FN ltx_result ltxi_transfer_row(ltx_session *s, const ltxi_draft_round *round, int32_t i)
+LTXI_FN int ltxi_transfer_row(ltx_session *s, ltxi_draft_round *round, int32_t i) /* 0 = it would not be a number before long */
 {
     const ltx_transfer *t = &s->model.transfers[i];
     int32_t tag = round->n + 2 + i, leaf = round->tag[ltxi_leaf(round)], row, k;
@@ -6450,12 +6456,14 @@ LTXI_FN ltx_result ltxi_transfer_row(ltx_session *s, const ltxi_draft_round *rou
     for (k = 0; k < s->n_rows - 1 && s->rows[k].tag != leaf; k++) { }
     parent = s->rows[k];
     ltxi_project(s, ltxi_hidden(s, &parent), 1, &job, 1);
+    for (k = 0; k < s->model.dim; k++) if (!(ltxi_abs(s->y[k]) < 1e15f)) return 0; /* squares and their sum are finite */
     s->sequences[s->now].position = parent.position + 1 + i;
-    row = ltxi_add_row(s, s->now, 0, s->y, tag - 1);
+    row = ltxi_add_row(s, s->now, -1, s->y, tag - 1);
     s->rows[row].tag = tag;
     s->rows[row].pc = t->step;
     s->rows[row].tags = parent.tags | (((uint64_t)2 << i) - 1) << (round->n + 1);
-    return LTX_OK;
+    round->spent += round->row_price * (float)(s->desc.plan.count - t->step) / (float)s->desc.plan.count;
+    return 1;
 }
 LTXI_FN ltxi_ahead ltxi_ahead_of(ltx_session *s, int32_t row) /* what the logits of a transferred row say */
 {
@@ -6463,20 +6471,22 @@ LTXI_FN ltxi_ahead ltxi_ahead_of(ltx_session *s, int32_t row) /* what the logits
     float *probs = s->probs + (size_t)s->desc.draft_max * (size_t)vocab;
     const ltxi_sure sure = ltxi_how_sure(s->m.k, s->logits + (size_t)row * (size_t)vocab, probs, vocab);
     ltxi_ahead a;
-    a.prob = sure.prob; a.token = sure.token; a.second = ltxi_argmax(s->m.k, probs, vocab);
-    a.bin = LTXI_AHEAD_BIN + ltxi_bin(sure.prob); a.rival = LTXI_AHEAD_BIN + ltxi_bin(sure.prob - sure.margin);
+    a.prob = sure.prob; a.token = sure.token; a.rival = ltxi_argmax(s->m.k, probs, vocab);
+    a.bin = LTXI_AHEAD_BIN + ltxi_bin(sure.prob); a.rival_bin = LTXI_AHEAD_BIN + ltxi_bin(sure.prob - sure.margin);
     return a;
 }
-/* All rows run to the end, with those of transfers, as far as there is place. */
-LTXI_FN ltx_result ltxi_verify(ltx_session *s, const ltxi_draft_round *round)
+/* All rows run to the end, with those of transfers, as far as there is place; but where eight rounds had no use for them, only in every eighth. */
+LTXI_FN ltx_result ltxi_verify(ltx_session *s, ltxi_draft_round *round)
 {
     int32_t i, n = ltxi_min(round->transfer, ltxi_min(s->desc.draft_max - round->n, ltxi_limit(s) - round->begin - 1 - round->n)), *hold = &s->sequences[s->now].hold;
     ltx_result r;
     for (i = 0; i < s->n_rows; i++) s->rows[i].held = 0;
     s->n_ahead = 0;
+    if (s->idle > 8 && s->idle % 8 != 0) n = 0;
     for (i = 0; i < n; i++) {
         *hold = s->model.transfers[i].step;
-        if ((r = ltxi_run(s, &ltxi_deep)) != LTX_OK || (r = ltxi_transfer_row(s, round, i)) != LTX_OK) return r;
+        if ((r = ltxi_run(s, &ltxi_deep)) != LTX_OK) return r;
+        if (!ltxi_transfer_row(s, round, i)) n = i;
     }
     *hold = LTXI_NO_HOLD;
     if ((r = ltxi_run(s, &ltxi_deep)) != LTX_OK) return r;
@@ -6552,6 +6562,7 @@ LTXI_FN void ltxi_count_round(ltx_session *s, const ltxi_draft_round *round, int
 }
 LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t token, ltx_token *out, int32_t cap, int32_t *count)
 {
+    const int32_t high = s->sequences[s->now].high;
     int32_t begin = ltx_position(s), deep = ltxi_min(cap, ltxi_limit(s) - begin) - 1, most = ltxi_min(s->desc.draft.length, s->desc.draft_max - s->desc.draft.transfer), node, i;
     uint64_t seed = sampler->state, tags;
     ltxi_draft_round round;
@@ -6561,7 +6572,10 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     if ((r = ltx_flush(s)) != LTX_OK) return r;
     round.transfer = s->desc.draft.transfer;
     round.tree = s->desc.draft.tree || round.transfer > 0;
-    for (i = 0; i < s->n_storage; i++) if (ltxi_sequence_cache(s, s->now, i)->n < s->kv.sinks) round.tree = round.transfer = 0; /* what a sink has in it is not hidden */
+    for (i = 0; i < s->desc.plan.count; i++) { /* what a sink has in it is not hidden */
+        const ltx_step *st = &s->desc.plan.steps[i];
+        if (ltxi_fills(st) && ltxi_sequence_cache(s, s->now, s->storage[ltxi_cache_of(st)])->n < s->kv.sinks) round.tree = round.transfer = 0;
+    }
     if (round.tree) most = ltxi_min(most, LTXI_TREE - round.transfer);
     if (s->kv.window == 0) most = ltxi_min(most, s->desc.ctx - begin - 1); /* rivals want slots, too */
     s->n_ready = 0;
@@ -6576,14 +6590,16 @@ LTXI_FN ltx_result ltxi_speculate(ltx_session *s, ltx_sampler *sampler, int32_t 
     if (r == LTX_OK) r = ltxi_verify(s, &round);
     s->sequences[s->now].hold = LTXI_NO_HOLD;
     s->sequences[s->now].position = s->sequences[s->now].high; /* rows of a tree are not in order: all of them go below */
-    if (r != LTX_OK) { ltx_rewind(s, begin); sampler->state = seed; return r; }
+    if (r != LTX_OK) { ltx_rewind(s, begin); s->sequences[s->now].high = high; sampler->state = seed; return r; }
     if (s->clock != NULL) ltxi_time_rows(s, (float)rows, (float)(ltxi_now(s) - drafted));
     node = ltxi_walk(s, &round, out, count, &tags);
     s->ahead_of = begin + *count; s->ahead_in = s->now;
     if (node != ltxi_leaf(&round)) s->n_ahead = 0;
     for (i = 0; round.tree && i < s->n_storage; i++) ltxi_cache_accept(&s->kv, ltxi_sequence_cache(s, s->now, i), tags);
     ltxi_count_round(s, &round, *count - 1, (float)(ltxi_now(s) - start));
-    return ltx_rewind(s, begin + *count);
+    r = ltx_rewind(s, begin + *count);
+    s->sequences[s->now].high = ltxi_max(high, begin + *count); /* what was drafted in vain was not reached: the ring has room for it */
+    return r;
 }
 #endif /* LTX_NO_SPECULATION */
 

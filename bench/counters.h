@@ -635,7 +635,8 @@ static seen_work work_of(const counted *c, const way *w, const ltx_stats *s)
         r.shared += w->steps[i].run & LTX_SHARE ? (double)s->tokens : 0;
     }
     own += r.adapted * x->adapter_bytes - r.shared * x->fill_bytes + (w->desc.draft.transfer > 0 ? (double)s->rounds * x->transfer_bytes : 0);
-    if (w->looks) r.gates = (double)(s->head_rows + s->exits - s->tokens);
+    if (w->looks) r.gates = w->desc.draft.plan.steps != NULL ? (double)(s->tokens - s->drafted - s->rounds) /* its passes; each draft and each known token is verified, too */
+                                                             : (double)(s->head_rows + s->exits - s->tokens);
     if (s->drafted > 0 && w->model->n_draft_ids > 0) r.listed = r.gates;
     if (w->desc.policy.screen) r.listed = (own - (double)s->weight_bytes) / spared;
     alone = r.gates * x->head_bytes - r.listed * spared;
@@ -690,7 +691,7 @@ static ltx_stats sum_of(const counted *c, const way *w)
     for (i = 1; i < c->rounds; i++) {
         const ltx_stats *x = &w->stats[i];
         s.tokens += x->tokens; s.attn_rows += x->attn_rows; s.ffn_rows += x->ffn_rows; s.fill_rows += x->fill_rows; s.head_rows += x->head_rows; s.exits += x->exits;
-        s.weight_bytes += x->weight_bytes; s.kv_bytes += x->kv_bytes; s.attended += x->attended; s.drafted += x->drafted;
+        s.weight_bytes += x->weight_bytes; s.kv_bytes += x->kv_bytes; s.attended += x->attended; s.drafted += x->drafted; s.rounds += x->rounds;
     }
     return s;
 }

@@ -14,8 +14,8 @@
 #include <stdbool.h>
 
 enum { DRAFT_MOST = 64, DRAFT_USUAL = 8 };
-#define SCALE_LEAST 0.01
-#define SCALE_MOST  100.0
+#define SCALE_LEAST 0.01f
+#define SCALE_MOST  100.0f
 enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 enum { PROFILE_NOT, PROFILE_PLAN, PROFILE_EXIT, PROFILE_DRAFT }; /* --auto */
 

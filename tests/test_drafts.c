@@ -98,6 +98,7 @@ static void same_text(void)
         if (c == 6) { steps[3].run |= LTX_SHARE; steps[3].cache = 3; }
         d.plan.steps = steps;
         d.kv = c % 4 == 1 ? LTX_KV_I8 : c % 4 == 2 ? LTX_KV_F32 : LTX_KV_F16;
+        if (c == 6) { d.window = 3; d.sinks = 2; } /* what the shared cache holds may be too old */
         if (c == 1 || c == 7 || c == 8) { d.window = c == 1 ? 20 : 5; d.sinks = c == 8 ? 9 : 0; } /* the first nine decoded while sinks are filled */
         write_text(&k->m, &d, greedy, plain, a);
         for (int i = 0; i < SETTINGS; i++) {
@@ -255,6 +256,7 @@ typedef struct ledger {
     int32_t text[128];
     int ahead;  /* tokens that transfers have said for the next round */
     int rivals; /* of such tokens, so far */
+    int idle;   /* rounds since such a token was drafted */
     ltx_stats want;
 } ledger;
 /* One round that began at `begin` and may return `cap` tokens. */
@@ -318,7 +320,8 @@ static void check_round(ledger *g, int begin, int cap, const ltx_token *out, int
     CHECK_EQ(out[count - 1].depth, steps);
     transfers = d->transfer < g->d->draft_max - drafted ? d->transfer : g->d->draft_max - drafted;
     if (transfers > room - drafted) transfers = room - drafted;
-    if (transfers < 0) transfers = 0;
+    g->idle = ahead > 0 ? 0 : g->idle + 1;
+    if (transfers < 0 || (g->idle > 8 && g->idle % 8 != 0)) transfers = 0;
     g->ahead = node == chain ? transfers : 0;
     /* what it has cost */
     ltx_stats *w = &g->want;
@@ -651,6 +654,146 @@ static void by_depth(void)
     kit_free(k);
 }
 
+/* ---- what once went wrong ---- */
+
+/* Numbers that overflow further on stand in for nothing: their rows are not made. */
+static void transfers_out_of_range(void)
+{
+    static const float factors[] = {1e30f, 1e38f, HUGE_VALF, NAN};
+    for (int i = 0; i < 4; i++) {
+        kit_model *k = kit_make(&kit_small, 691);
+        test_rng r = {692};
+        ltx_transfer t[2];
+        ltx_session_desc d = {.kv = (int32_t)(LTX_KV_F32 + i % 3)};
+        ltx_sampler greedy = {0};
+        int32_t plain[TEXT], text[TEXT];
+        float *a = (float *)test_malloc((size_t)k->m.vocab * 4), *b = (float *)test_malloc((size_t)k->m.vocab * 4);
+        add_transfers(k, t, 2, 2, &r);
+        for (int32_t j = 0; j < k->m.dim * k->m.dim; j++) ((float *)t[1].h.data)[j] *= factors[i];
+        write_text(&k->m, &d, greedy, plain, a);
+        d.draft_max = 6;
+        d.draft = kit_draft(2, 4, 0.01f, 0.0f);
+        d.draft.transfer = 2;
+        ltx_stats st = write_text(&k->m, &d, greedy, text, b);
+        CHECK(memcmp(plain, text, sizeof text) == 0 && memcmp(a, b, (size_t)k->m.vocab * 4) == 0);
+        CHECK(st.accepted > 0);
+        k->m.transfers = NULL; k->m.n_transfers = 0;
+        free(a); free(b);
+        kit_free(k);
+    }
+}
+/* A cache that the plan in use does not fill has no sinks to wait for. */
+static void caches_that_nobody_fills(void)
+{
+    kit_model *k = kit_make(&kit_small, 693);
+    test_rng r = {694};
+    ltx_transfer t[2];
+    ltx_step steps[KIT_LAYERS];
+    ltx_plan plan = {.steps = steps};
+    ltx_session_desc d = {.window = 16, .sinks = 4, .draft_max = 4, .draft = {.transfer = 2, .row_cost = 1e-6f}};
+    ltx_sampler greedy = {0};
+    ltx_token out[9];
+    ltx_stats st;
+    int32_t prompt[FIRST], token = 3, count;
+    add_transfers(k, t, 2, 3, &r);
+    prompt_of(prompt, k->m.vocab);
+    CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &plan.count), LTX_OK);
+    CHECK_EQ(ltx_plan_drop(steps, &plan.count, 4, LTX_ATTN), LTX_OK);
+    kit_session s = kit_open(&k->m, &d);
+    CHECK_EQ(ltx_set_plan(s.s, &plan), LTX_OK);
+    CHECK_EQ(ltx_eval(s.s, prompt, FIRST, NULL), LTX_OK);
+    for (int i = 0; i < 20; i++) {
+        if (!CHECK_EQ(ltx_decode(s.s, &greedy, token, out, 9, &count), LTX_OK)) break;
+        token = out[count - 1].id;
+    }
+    ltx_session_stats(s.s, &st);
+    CHECK(st.drafted > 10);
+    kit_close(&s);
+    k->m.transfers = NULL; k->m.n_transfers = 0;
+    kit_free(k);
+}
+/* Another plan, then another scratch block: what was learned by depth stays where it is. */
+static void moved_after_a_shorter_plan(void)
+{
+    kit_model *k = kit_make(&kit_small, 695);
+    ltx_step steps[KIT_LAYERS];
+    ltx_plan plan = {.steps = steps};
+    ltx_session_desc d = {.draft_max = 4};
+    ltx_session_needs need;
+    int32_t prompt[FIRST];
+    const float *logits;
+    float *first = (float *)test_malloc((size_t)k->m.vocab * 4);
+    prompt_of(prompt, k->m.vocab);
+    CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &plan.count), LTX_OK);
+    CHECK_EQ(ltx_plan_drop(steps, &plan.count, 1, LTX_ATTN | LTX_FFN), LTX_OK);
+    kit_session s = kit_open(&k->m, &d);
+    CHECK_EQ(ltx_set_plan(s.s, &plan), LTX_OK);
+    CHECK_EQ(ltx_eval(s.s, prompt, FIRST, &logits), LTX_OK);
+    memcpy(first, logits, (size_t)k->m.vocab * 4);
+    CHECK_EQ(ltx_session_need(&k->m, &d, &need), LTX_OK);
+    test_block other = test_alloc(need.scratch.size, need.scratch.align);
+    CHECK_EQ(ltx_session_scratch(s.s, (ltx_mem){other.ptr, need.scratch.size}), LTX_OK);
+    CHECK_EQ(ltx_rewind(s.s, 0), LTX_OK);
+    CHECK_EQ(ltx_eval(s.s, prompt, FIRST, &logits), LTX_OK);
+    CHECK(memcmp(first, logits, (size_t)k->m.vocab * 4) == 0);
+    kit_close(&s);
+    test_free(&other);
+    free(first);
+    kit_free(k);
+}
+/* With one token in the shortlist there is no rival, and the chain goes on. */
+static void no_rival(void)
+{
+    uint64_t accepted[2];
+    for (int tree = 0; tree < 2; tree++) {
+        kit_model *k = kit_make(&kit_small, 697);
+        const uint8_t only[4] = {0, 0, 0, 0};
+        ltx_session_desc d = {.draft_max = 8};
+        ltx_sampler greedy = {0};
+        int32_t text[TEXT];
+        float *last = (float *)test_malloc((size_t)k->m.vocab * 4);
+        float *norm = (float *)k->m.out_norm.data;
+        for (int i = 0; i < k->m.dim; i++) norm[i] = 0; /* all logits are 0: token 0 it is */
+        k->m.draft_ids = only; k->m.n_draft_ids = 1;
+        d.draft = kit_draft(1, 8, 0.0f, 0.01f);
+        d.draft.tree = tree;
+        accepted[tree] = write_text(&k->m, &d, greedy, text, last).accepted;
+        k->m.draft_ids = NULL; k->m.n_draft_ids = 0;
+        free(last);
+        kit_free(k);
+    }
+    CHECK_EQ(accepted[1], accepted[0]);
+    CHECK(accepted[0] > TEXT / 2);
+}
+/* Positions of drafts that were not kept have not been reached. */
+static void back_after_a_round(void)
+{
+    kit_model *k = kit_make(&kit_small, 699);
+    ltx_session_desc d = {.window = 24, .rows = 12, .draft_max = 11, .kv = LTX_KV_F32}, plain = {.window = 24, .rows = 12, .kv = LTX_KV_F32};
+    ltx_sampler greedy = {0};
+    ltx_token out[12];
+    int32_t tokens[64], count = 0, begin = 0;
+    const float *x, *y;
+    for (int i = 0; i < 64; i++) tokens[i] = (7 * i + i * i) % k->m.vocab;
+    d.draft = kit_draft(1, 11, 1e-9f, 0.0f);
+    kit_session a = kit_open(&k->m, &d), b = kit_open(&k->m, &plain);
+    CHECK_EQ(ltx_eval(a.s, tokens, 40, NULL), LTX_OK);
+    for (int i = 0; i < 20; i++) { /* until a round keeps few */
+        begin = ltx_position(a.s);
+        if (!CHECK_EQ(ltx_decode(a.s, &greedy, tokens[begin % 64], out, 12, &count), LTX_OK) || count <= 4) break;
+        CHECK_EQ(ltx_rewind(a.s, begin), LTX_OK);
+        CHECK_EQ(ltx_eval(a.s, &tokens[begin % 64], 1, NULL), LTX_OK);
+    }
+    CHECK(count <= 4);
+    CHECK_EQ(ltx_rewind(a.s, begin - 8), LTX_OK);
+    CHECK_EQ(ltx_eval(a.s, &tokens[63], 1, &x), LTX_OK);
+    for (int i = 0; i < begin - 8; i++) CHECK_EQ(ltx_eval(b.s, &tokens[i % 64], 1, NULL), LTX_OK);
+    CHECK_EQ(ltx_eval(b.s, &tokens[63], 1, &y), LTX_OK);
+    CHECK(memcmp(x, y, (size_t)k->m.vocab * 4) == 0);
+    kit_close(&a); kit_close(&b);
+    kit_free(k);
+}
+
 static void refused(void)
 {
     kit_model *k = kit_make(&kit_small, 641);
@@ -715,6 +858,7 @@ int main(void)
     TEST(limits);
     TEST(by_the_clock);
     TEST(by_depth);
+    TEST(transfers_out_of_range); TEST(caches_that_nobody_fills); TEST(moved_after_a_shorter_plan); TEST(no_rival); TEST(back_after_a_round);
     TEST(refused);
     return test_end();
 }

@@ -476,6 +476,37 @@ static int share_world(world *w, int c)
     w->d.plan.fill = c / 2 % 3;
     return c % 4 == 3; /* with a window */
 }
+/* A shared cache with gaps, of which a window may leave only sinks to some rows of a batch: as one row at a time. */
+static void shared_caches_with_gaps(void)
+{
+    static const int32_t windows[] = {3, 8, 3, 16};
+    for (int c = 0; c < 24; c++) {
+        enum { TOKENS = 40 };
+        kit_shape shape = kit_small;
+        shape.format = c % 2 ? LTX_Q8_0 : LTX_F32;
+        kit_model *k = kit_make(&shape, 881 + (uint64_t)c);
+        ltx_step steps[KIT_LAYERS];
+        ltx_session_desc d = {.kv = (int32_t)(LTX_KV_F32 + c % 3), .window = windows[c % 4], .sinks = c % 5 == 4 ? 0 : 2};
+        int32_t tokens[TOKENS];
+        const float *x = NULL, *y = NULL;
+        kit_add_routers(k, &shape, 882 + (uint64_t)c);
+        CHECK_EQ(ltx_plan_full(&k->m, steps, KIT_LAYERS, &d.plan.count), LTX_OK);
+        steps[1].route = 0.5f;
+        steps[3].run |= LTX_SHARE; steps[3].cache = 2;
+        d.plan.steps = steps;
+        kit_tokens(tokens, TOKENS, k->m.vocab, 883 + (uint64_t)c);
+        kit_session a = kit_open(&k->m, &d), b = kit_open(&k->m, &d);
+        for (int n = 1; n <= TOKENS; n += 13) {
+            CHECK_EQ(ltx_rewind(a.s, 0), LTX_OK);
+            CHECK_EQ(ltx_rewind(b.s, 0), LTX_OK);
+            CHECK_EQ(ltx_eval(a.s, tokens, n, &x), LTX_OK);
+            for (int i = 0; i < n; i++) CHECK_EQ(ltx_eval(b.s, &tokens[i], 1, &y), LTX_OK);
+            CHECK(memcmp(x, y, (size_t)k->m.vocab * 4) == 0);
+        }
+        kit_close(&a); kit_close(&b);
+        kit_free(k);
+    }
+}
 static void shared_caches_that_are_the_own_ones(void)
 {
     static const int32_t kvs[] = {LTX_KV_F32, LTX_KV_F16, LTX_KV_I8};
@@ -1081,7 +1112,7 @@ int main(void)
     TEST(shares_are_of_a_company);
     TEST(rows_that_are_not_kept);
     TEST(shared_caches);
-    TEST(shared_caches_that_are_the_own_ones);
+    TEST(shared_caches_that_are_the_own_ones); TEST(shared_caches_with_gaps);
     TEST(counting_shared_caches);
     TEST(exits_by_kind);
     TEST(exits_by_kind_both_ways);
