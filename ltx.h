@@ -450,7 +450,7 @@ typedef enum ltx_rule {
 /* What a callback sees of one row after a step. Pointers are valid during the call. */
 typedef struct ltx_view {
     int32_t step, layer;   /* that just ran; -1 in a tap: embeddings before step 0                */
-    int32_t position, token; /* token -1 if the row came from an embedding                        */
+    int32_t position, token; /* token -1 if the row came from an embedding or a transfer          */
     int32_t dim, vocab;
     float       *hidden;   /* [dim], may be changed (by a gate only if it wants no logits: they are already read then) */
     const float *before;   /* [dim] hidden before the step; NULL in a tap                         */

@@ -765,6 +765,31 @@ static void no_rival(void)
     CHECK_EQ(accepted[1], accepted[0]);
     CHECK(accepted[0] > TEXT / 2);
 }
+/* A plan that drafts by a head of its own, which is smaller than the model's: that makes it cheap, not dear beyond measure. */
+static void smaller_head(void)
+{
+    kit_shape shape = kit_small;
+    shape.vocab = 3000;
+    shape.format = LTX_F32;
+    kit_model *k = kit_make(&shape, 698);
+    test_rng r = {699};
+    ltx_exit exits[KIT_LAYERS];
+    ltx_step one[1] = {{.layer = 0, .run = LTX_FFN}};
+    ltx_session_desc d = {.draft_max = 4};
+    ltx_sampler greedy = {0};
+    int32_t text[TEXT];
+    float *last = (float *)test_malloc((size_t)k->m.vocab * 4);
+    memset(exits, 0, sizeof exits);
+    exits[0].head = kit_mat(k, LTX_F16, k->m.vocab, k->m.dim, 3, &r);
+    k->m.exit_heads = exits;
+    CHECK(ltx_plan_bytes(&k->m, one, 1) < kit_mat_bytes(&k->m.embed)); /* as it was when it went wrong */
+    d.draft = kit_draft(0, 4, 0.0f, 0.01f);
+    d.draft.plan.steps = one; d.draft.plan.count = 1;
+    CHECK(write_text(&k->m, &d, greedy, text, last).drafted > 0);
+    k->m.exit_heads = NULL;
+    free(last);
+    kit_free(k);
+}
 /* Positions of drafts that were not kept have not been reached. */
 static void back_after_a_round(void)
 {
@@ -858,7 +883,7 @@ int main(void)
     TEST(limits);
     TEST(by_the_clock);
     TEST(by_depth);
-    TEST(transfers_out_of_range); TEST(caches_that_nobody_fills); TEST(moved_after_a_shorter_plan); TEST(no_rival); TEST(back_after_a_round);
+    TEST(transfers_out_of_range); TEST(caches_that_nobody_fills); TEST(moved_after_a_shorter_plan); TEST(no_rival); TEST(smaller_head); TEST(back_after_a_round);
     TEST(refused);
     return test_end();
 }
