@@ -54,6 +54,8 @@ RECIPE = {
                    "and drafts, at some cost to full depth; 0 = an ordinary model", 1.0, 1.0, 0.5),
     "exit_slope": ("how much more late exits weigh than early ones: 2 = as 1, 3, 6, 10, ... (LayerSkip), 0 = all "
                    "the same, which drafts from the first layers want", 2.0, 2.0, 2.0),
+    "exit_ramp": ("share of the run over which the exit losses come in, from nothing: a curriculum (LayerSkip); "
+                  "0 = they count from the first step", 0.0, 0.0, 0.0),
     "distill": ("share of an exit's loss that asks it to agree with the last layer instead of with the text: what "
                 "drafts and exits are measured by, and never more than the exit can know", 0.0, 0.0, 0.0),
     "rotation": ("each step trains every R-th exit, in turn. 1 = all at once: dearest; "
@@ -122,8 +124,8 @@ def check_options(opt):
             raise decoder.Problem(f"--{key} must be at least 1")
     if not 0 <= opt.layer_dropout < 1:
         raise decoder.Problem("--layer-dropout is a chance: from 0 to below 1")
-    if not 0 <= opt.distill <= 1 or not 0 <= opt.exit_slope <= 2:
-        raise decoder.Problem("--distill is a share, from 0 to 1; --exit-slope goes from 0 to 2")
+    if not 0 <= opt.distill <= 1 or not 0 <= opt.exit_ramp <= 1 or not 0 <= opt.exit_slope <= 2:
+        raise decoder.Problem("--distill and --exit-ramp are shares, from 0 to 1; --exit-slope goes from 0 to 2")
     if opt.grow < 0 or (opt.grow and not opt.init):
         raise decoder.Problem("--grow adds layers to the model of --init")
     if opt.exit_scale < 0 or opt.lr <= 0 or opt.steps < 0 or opt.minutes <= 0:
@@ -229,7 +231,11 @@ def learning_rate(opt, step, done):
     return opt.lr * min(1, (step + 1) / opt.warmup) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def step_loss(model, ids, targets, keep, exits, opt, bf16):
+def exit_scale(opt, done):
+    return opt.exit_scale * (min(1, done / opt.exit_ramp) if opt.exit_ramp else 1)
+
+
+def step_loss(model, ids, targets, keep, exits, opt, scale, bf16):
     """(loss to descend, cross entropy at full depth, weighted mean of the exits')."""
     def exit_loss(hidden, teacher):
         logits = model.logits(hidden).flatten(0, 1).float()
@@ -239,13 +245,13 @@ def step_loss(model, ids, targets, keep, exits, opt, bf16):
         last, states = model(ids, keep, exits, torch.bfloat16 if bf16 else torch.float32)
         logits = model.logits(last).flatten(0, 1).float()
         full = F.cross_entropy(logits, targets.flatten())
-        if not exits or opt.exit_scale == 0:
+        if not exits or scale == 0:
             return full, full.item(), math.nan
         teacher = logits.detach().softmax(-1)       # it is not to come down to the exits
         weight = exit_weights(model.shape.layers, opt.exit_slope)
         total = sum(weight[l] for l in exits)
         early = sum(weight[l] / total * exit_loss(states[l], teacher) for l in exits)
-    return full + opt.exit_scale * early, full.item(), early.item()
+    return full + scale * early, full.item(), early.item()
 
 
 def grown(model, more):
@@ -313,7 +319,7 @@ class Run:
         ids, targets = draw_batch(self.rng, train, opt, done)
         keep = [self.rng.random() >= chance for chance in self.chances]     # for the whole batch:
         exits = exits_of_step(self.shape.layers, opt.rotation, self.step)   # a dropped layer costs nothing
-        loss, full, early = step_loss(self.model, ids, targets, keep, exits, opt, self.bf16)
+        loss, full, early = step_loss(self.model, ids, targets, keep, exits, opt, exit_scale(opt, done), self.bf16)
         if not math.isfinite(full):
             raise decoder.Problem(f"the loss is no longer a number at step {self.step}: try a lower --lr")
         self.optimizer.zero_grad(set_to_none=True)
