@@ -501,8 +501,8 @@ typedef struct ltx_draft {
                          is not lost: verification goes on from there                            */
     int32_t length;   /* most drafted tokens a round, rivals included; 0 = draft_max of the session, less transfer */
     float   stop;     /* > 0: a draft whose largest probability (after the sampler's filters, among the shortlist if there is one) is below this is looked at
-                         one step deeper, up to `last`, and drafting ends if it is so there, too; transfers end at the first that is less sure (unfiltered). 0 = whether to draft, look deeper or end is chosen online, from what
-                         was accepted by depth and confidence and from costs, both learned from scratch. Rivals and what is looked up always go by that */
+                         one step deeper, up to `last`, and drafting ends if it is so there, too; transfers end at the first that is less sure (unfiltered).
+                         0 = whether to draft, look deeper or end is chosen online, from what was accepted by depth and confidence and from costs, both learned from scratch. Rivals and what is looked up always go by that */
     float   row_cost; /* estimated cost of each further row when full depth verifies several at once, as a share of a pass of one row: small where reading weights
                          dominates (large models), larger where arithmetic does; 0 = 0.25. Together with bytes of weights this is what costs are, until a clock has
                          measured a round                                                        */
@@ -511,8 +511,9 @@ typedef struct ltx_draft {
     void   *user;     /* handed to clock                                                         */
     int32_t tree;     /* 1: beside a token drafted by exit, plan or transfer its likeliest rival is drafted, too, where that is expected to pay; both are verified at once. Greedy only.
                          Only for plans without routers and LTX_RENUMBER; without effect until a window's sinks are full */
-    int32_t transfer; /* 0..n_transfers: so many tokens beyond the last drafted one come from the model's transfers. Their rows ride along when a draft is verified (in
-                         every eighth round only, after eight that had no use for them), and are the next draft, as far as they are sure, if all of it was right (hidden transfer); exit and last must not go past transfers[0].step */
+    int32_t transfer; /* 0..n_transfers: so many tokens beyond the last drafted one come from the model's transfers. Their rows ride along when a draft is verified (after
+                         eight rounds that had no use for them, in every eighth), and are the next draft, as far as they are sure, if all of it was right (hidden
+                         transfer); exit and last must not go past transfers[0].step */
     ltx_plan plan;    /* .steps not NULL: whole passes of this plan draft, which skips layers wherever it likes, and verification begins at step 0 again (Draft & Verify,
                          arXiv 2309.08168). exit has to be 0; its caches are among those of the session's plan; its fill is not used. Borrowed until another draft is set */
 } ltx_draft;
@@ -6267,7 +6268,8 @@ LTXI_FN void ltxi_learn(float *mean, float x) { if (x >= 0) *mean = *mean > 0 ? 
 /* The likeliest rival of a token that was just drafted stands beside it, if that is expected to pay. */
 LTXI_FN void ltxi_draft_rival(const ltx_session *s, ltxi_draft_round *round, int32_t parent, int32_t token, int32_t bin, int32_t depth, float worth, int32_t most)
 {
-    if (!s->desc.draft.tree || !round->tree || !ltxi_is_greedy(round->sampler) || round->n >= most || token == round->node[round->next[parent]].token || worth * ltxi_chance(s, bin, depth) < round->row_price) return;
+    if (!s->desc.draft.tree || !round->tree || !ltxi_is_greedy(round->sampler) || round->n >= most) return;
+    if (token == round->node[round->next[parent]].token || worth * ltxi_chance(s, bin, depth) < round->row_price) return; /* where one token is all there is, it is its own rival */
     ltxi_add_node(round, parent, token, bin, depth);
     round->spent += round->row_price;
 }
