@@ -77,7 +77,8 @@
      leave out layers or branches   ltx_plan_full, ltx_plan_drop, ltx_plan_repeat -> ltx_set_plan
      layers side by side            LTX_BESIDE, ltx_plan_beside
      branches weighed               ltx_step.attn_scale, ffn_scale (path scales, arXiv 2308.06548)
-     layers of two models           n_layers = both, a plan picks
+     layers of two models           n_layers = both, a plan picks (layer swapping)
+     half an ffn on either side     steps that run the ffn, the attention, the ffn of a layer, ffn_scale 0.5 (Macaron, arXiv 1906.02762)
      layers that repeat, but differ ltx_step.adapter (low-rank additions)
      stop early                     gates in the plan (ltx_plan_gates) and a rule with a threshold -> ltx_set_policy
      skip or take back per token    the same rules with ltx_policy.yes; an ffn alone: ltx_plan_split
