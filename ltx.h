@@ -4682,14 +4682,15 @@ struct ltx_session {
     ltx_step *full;          /* [n_layers] the plan of all layers */
     uint8_t  *short_rows;    /* rows of the head for the model's draft_ids, copied so that they lie together */
     ltx_mat   draft_head;    /* those, or the whole head */
-    float     hits[LTXI_ALL_BINS], tries[LTXI_ALL_BINS], round_cost, round_tokens; /* acceptance per confidence, then per length of a match, then per confidence of transfers; cost of rounds, tokens got */
+    float     *hits, *tries; /* [LTXI_ALL_BINS] acceptance per confidence, then per length of a match, then per confidence of transfers; with draft_max */
+    float     round_cost, round_tokens; /* cost of rounds, tokens got */
     ltxi_odds *odds;         /* [n_odds] of drafts by depth, from depth 1 */
     int32_t   n_odds;
     double  (*clock)(void *user); /* whose time the following are in; NULL: whole passes */
     void     *clock_user;
     float     draft_cost;    /* of the row of a draft, so far; 0 = not known */
     float     timed, rows_sum, rows_squared, time_sum, rows_time, slope; /* verification: rounds, rows, their time, with forgetting: a line is put through them; its slope */
-    ltxi_ahead ahead[8];
+    ltxi_ahead *ahead;       /* [8], with draft_max */
     int32_t  n_ahead, ahead_of, ahead_in; /* how many tokens transfers say come after the next one; its position and sequence */
     int32_t  idle;           /* rounds since such a token was drafted */
     int32_t  *past, past_size; /* [desc.sequences][past_size] tokens by position modulo past_size, -1 = none; for lookups */
@@ -4915,6 +4916,9 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->past_size = d->draft_max > 0 ? s->kv.slots : 0;
     s->past = (int32_t *)ltxi_take(state, ltxi_mul((size_t)d->sequences, (size_t)s->past_size), 4);
     s->odds = (ltxi_odds *)ltxi_take(state, (size_t)s->n_odds, sizeof *s->odds);
+    s->hits = (float *)ltxi_take(state, s->n_odds > 0 ? LTXI_ALL_BINS : 0, 4);
+    s->tries = (float *)ltxi_take(state, s->n_odds > 0 ? LTXI_ALL_BINS : 0, 4);
+    s->ahead = (ltxi_ahead *)ltxi_take(state, s->n_odds > 0 ? 8 : 0, sizeof *s->ahead);
     s->x = (float *)ltxi_take(state, x, 4);
     s->beside = (float *)ltxi_take(state, s->has_beside ? x : 0, 4);
     s->angles = (float *)ltxi_take(state, ltxi_mul(r, 4), ltxi_mul((size_t)s->angle_ld, 4));
@@ -5030,7 +5034,7 @@ LTXI_FN void ltxi_session_start(ltx_session *s)
     memset(s->sequences, 0, (size_t)s->desc.sequences * sizeof *s->sequences);
     for (i = 0; i < s->desc.sequences; i++) s->sequences[i].hold = s->sequences[i].depth = LTXI_NO_HOLD;
     s->positions = ltxi_frequencies(&s->model, s->freq, s->freq + s->angle_ld, s->angle_ld);
-    for (i = 0; i < LTXI_ALL_BINS; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
+    for (i = 0; i < LTXI_ALL_BINS && s->n_odds > 0; i++) { /* as if a confidence of p had been right p of the time, twice; a match of n as one of n / 8 */
         s->tries[i] = 2.0f;
         s->hits[i] = ltxi_in(LTXI_BINS, i, LTXI_AHEAD_BIN - 1) ? 2.0f * (float)(i - LTXI_BINS + 1) / (float)LTXI_LOOKUP : 2.0f * ((float)(i < LTXI_BINS ? i : i - LTXI_AHEAD_BIN) + 0.5f) / (float)LTXI_BINS;
     }
