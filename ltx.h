@@ -4311,6 +4311,12 @@ LTXI_FN ltxi_sure ltxi_how_sure(const ltxi_kernels *k, const float *logits, floa
     r.entropy = ltxi_ln(sum) - weighted / sum;
     return r;
 }
+LTXI_FN ltxi_sure ltxi_sure_of_two(const ltxi_kernels *k, const float *logits, float *probs, int32_t n) /* and which token is second */
+{
+    ltxi_sure r = ltxi_how_sure(k, logits, probs, n);
+    r.second = ltxi_argmax(k, probs, n);
+    return r;
+}
 
 LTX_API float ltx_random(ltx_sampler *sampler) /* splitmix64: Steele, Lea, Flood, 2014 */
 {
@@ -4644,9 +4650,6 @@ enum { LTXI_BINS = 16, LTXI_LOOKUP = 8, LTXI_DRAFTS = 64, LTXI_EXITS = 65, LTXI_
    transferred rows of a tree */
 enum { LTXI_AHEAD_BIN = LTXI_BINS + LTXI_LOOKUP, LTXI_ALL_BINS = LTXI_AHEAD_BIN + LTXI_BINS };
 
-/* What a transfer says about a token to come: the likeliest one and its rival, and how sure it is of them. */
-typedef struct ltxi_ahead { float prob; int32_t token, bin, rival, rival_bin; } ltxi_ahead;
-
 /* Drafts after so many steps. */
 typedef struct ltxi_odds {
     float hits[LTXI_BINS], tries[LTXI_BINS]; /* accepted, drafted, by confidence */
@@ -4690,8 +4693,8 @@ struct ltx_session {
     void     *clock_user;
     float     draft_cost;    /* of the row of a draft, so far; 0 = not known */
     float     timed, rows_sum, rows_squared, time_sum, rows_time, slope; /* verification: rounds, rows, their time, with forgetting: a line is put through them; its slope */
-    ltxi_ahead *ahead;       /* [8], with draft_max */
-    int32_t  n_ahead, ahead_of, ahead_in; /* how many tokens transfers say come after the next one; its position and sequence */
+    ltxi_sure *ahead;        /* [8] what transfers say of the tokens after the next one, with draft_max */
+    int32_t  n_ahead, ahead_of, ahead_in; /* how many; position of that next one, and its sequence */
     int32_t  idle;           /* rounds since such a token was drafted */
     int32_t  *past, past_size; /* [desc.sequences][past_size] tokens by position modulo past_size, -1 = none; for lookups */
     /* scratch block */
@@ -4918,7 +4921,7 @@ LTXI_FN void ltxi_session_place(ltx_session *s, ltxi_arena *state, ltxi_arena *c
     s->odds = (ltxi_odds *)ltxi_take(state, (size_t)s->n_odds, sizeof *s->odds);
     s->hits = (float *)ltxi_take(state, s->n_odds > 0 ? LTXI_ALL_BINS : 0, 4);
     s->tries = (float *)ltxi_take(state, s->n_odds > 0 ? LTXI_ALL_BINS : 0, 4);
-    s->ahead = (ltxi_ahead *)ltxi_take(state, s->n_odds > 0 ? 8 : 0, sizeof *s->ahead);
+    s->ahead = (ltxi_sure *)ltxi_take(state, s->n_odds > 0 ? 8 : 0, sizeof *s->ahead);
     s->x = (float *)ltxi_take(state, x, 4);
     s->beside = (float *)ltxi_take(state, s->has_beside ? x : 0, 4);
     s->angles = (float *)ltxi_take(state, ltxi_mul(r, 4), ltxi_mul((size_t)s->angle_ld, 4));
@@ -6211,9 +6214,9 @@ LTXI_FN void ltxi_draft_costs(ltx_session *s, ltxi_draft_round *round)
     double own = (double)s->draft_head.rows * (double)ltx_row_bytes(head->type, head->cols), all = (double)ltx_plan_bytes(&s->model, s->desc.plan.steps, s->desc.plan.count), shallow = 0, rest = 1;
     int32_t i, k, measured = s->timed > 0, by_plan = d->plan.steps != NULL, last = by_plan ? 1 : d->last, first = by_plan ? 1 : d->exit;
     if (down > 0.01f * s->timed * s->timed) s->slope = line > 0 ? line / down : 0; /* else all had as many rows, and say nothing about it */
+    for (k = 0; by_plan && k < d->plan.count; k++) shallow += (double)ltxi_step_bytes(&s->model, &d->plan.steps[k]);
     for (i = 0; i < last; i++) {
         if (!by_plan) shallow += (double)ltxi_step_bytes(&s->model, &s->desc.plan.steps[i]);
-        for (k = 0; by_plan && k < d->plan.count; k++) shallow += (double)ltxi_step_bytes(&s->model, &d->plan.steps[k]);
         if (i + 1 < first) continue;
         if (i + 1 == first && !by_plan) rest = 1.0 - shallow / all;
         round->cost[i + 1 - first] = measured ? ltxi_odds_at(s, by_plan ? d->plan.count : i + 1)->time + s->slope
@@ -6230,8 +6233,7 @@ LTXI_FN ltxi_sure ltxi_draft_view(ltx_session *s, const ltx_sampler *sampler, in
     int32_t j, n = s->draft_head.rows, shortlist = s->model.n_draft_ids > 0;
     ltxi_sure sure;
     if (ltxi_is_greedy(sampler)) {
-        sure = ltxi_how_sure(s->m.k, logits, q, n);
-        if (s->desc.draft.tree) sure.second = ltxi_argmax(s->m.k, q, n);
+        sure = s->desc.draft.tree ? ltxi_sure_of_two(s->m.k, logits, q, n) : ltxi_how_sure(s->m.k, logits, q, n);
     } else {
         ltxi_probabilities(s->m.k, sampler, logits, n, shortlist ? few : q, s->order);
         memset(&sure, 0, sizeof sure);
@@ -6370,12 +6372,13 @@ LTXI_FN void ltxi_take_ahead(ltx_session *s, ltxi_draft_round *round, int32_t mo
     s->idle = s->idle % (1 << 20) + 1;
     if (s->ahead_of != round->begin || s->ahead_in != s->now) return;
     for (i = 0; i < ltxi_min(s->n_ahead, deep) && round->n < most; i++, node = round->next[node]) {
-        const ltxi_ahead *a = &s->ahead[i];
+        const ltxi_sure *a = &s->ahead[i];
+        const int32_t bin = LTXI_AHEAD_BIN + ltxi_bin(a->prob);
         const float worth = round->sure * round->price;
-        if (stop > 0 ? a->prob < stop : !ltxi_certain_pays(s, round, a->bin)) break;
+        if (stop > 0 ? a->prob < stop : !ltxi_certain_pays(s, round, bin)) break;
         s->idle = 0;
-        ltxi_draft_certain(s, round, node, a->token, a->bin);
-        ltxi_draft_rival(s, round, node, a->rival, a->rival_bin, 0, worth, most);
+        ltxi_draft_certain(s, round, node, a->token, bin);
+        ltxi_draft_rival(s, round, node, a->second, LTXI_AHEAD_BIN + ltxi_bin(a->prob - a->margin), 0, worth, most);
     }
 }
 /* Rows of rivals run from the first step on; those of the chain are there. */
@@ -6472,19 +6475,10 @@ LTXI_FN int ltxi_transfer_row(ltx_session *s, ltxi_draft_round *round, int32_t i
     round->spent += round->row_price * (float)(s->desc.plan.count - t->step) / (float)s->desc.plan.count;
     return 1;
 }
-LTXI_FN ltxi_ahead ltxi_ahead_of(ltx_session *s, int32_t row) /* what the logits of a transferred row say */
-{
-    const int32_t vocab = s->model.vocab;
-    float *probs = s->probs + (size_t)s->desc.draft_max * (size_t)vocab;
-    const ltxi_sure sure = ltxi_how_sure(s->m.k, s->logits + (size_t)row * (size_t)vocab, probs, vocab);
-    ltxi_ahead a;
-    a.prob = sure.prob; a.token = sure.token; a.rival = ltxi_argmax(s->m.k, probs, vocab);
-    a.bin = LTXI_AHEAD_BIN + ltxi_bin(sure.prob); a.rival_bin = LTXI_AHEAD_BIN + ltxi_bin(sure.prob - sure.margin);
-    return a;
-}
 /* All rows run to the end, with those of transfers, as far as there is place; but where eight rounds had no use for them, only in every eighth. */
 LTXI_FN ltx_result ltxi_verify(ltx_session *s, ltxi_draft_round *round)
 {
+    const size_t vocab = (size_t)s->model.vocab;
     int32_t i, n = ltxi_min(round->transfer, ltxi_min(s->desc.draft_max - round->n, ltxi_limit(s) - round->begin - 1 - round->n)), *hold = &s->sequences[s->now].hold;
     ltx_result r;
     for (i = 0; i < s->n_rows; i++) s->rows[i].held = 0;
@@ -6497,7 +6491,7 @@ LTXI_FN ltx_result ltxi_verify(ltx_session *s, ltxi_draft_round *round)
     }
     *hold = LTXI_NO_HOLD;
     if ((r = ltxi_run(s, &ltxi_deep)) != LTX_OK) return r;
-    for (i = 0; i < n; i++) s->ahead[i] = ltxi_ahead_of(s, round->n + 1 + i);
+    for (i = 0; i < n; i++) s->ahead[i] = ltxi_sure_of_two(s->m.k, s->logits + (size_t)(round->n + 1 + i) * vocab, s->probs + (size_t)s->desc.draft_max * vocab, s->model.vocab);
     s->n_ahead = ltxi_max(0, n);
     return LTX_OK;
 }

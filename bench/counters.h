@@ -20,7 +20,7 @@
 
 enum { MAX_WAYS = 96, WINDOWS = 3 /* of the text, one a round in turn */, NEAR = 32, FAR = 352 /* first position that is timed */, MOST_TOKENS = 128, WINDOW = FAR + MOST_TOKENS,
        WAIT_ROWS = 16, MOST_REPEATS = 64, BATCHES = 7 /* of the row_counts, up to 64 */, SHARED = 3 /* row_counts[SHARED] rows share the reading of the cache */,
-       SIDES = 4 /* most sequences of a session */, RANK = 8 /* of adapters */, AHEAD = 2 /* transfers */ };
+       SIDES = 4 /* sequences side by side */, RANK = 8 /* of adapters */, AHEAD = 2 /* transfers */ };
 enum { PLAIN_ONE, PLAIN_LOGITS, PLAIN_FFN, PLAIN_FULL, N_PLAINS }; /* one ffn step; the same with logits; all ffn steps; all steps */
 #define BYTES_MODEL "examples/models/stories-bytes-q8_0.gguf"
 
@@ -272,16 +272,16 @@ static way *dressed(counted *c, way *w)
     w->model = &c->dressed;
     return w;
 }
-/* Every other step from `first` on with what is given. */
-static way *every_other(way *w, int32_t first, int32_t run, float route, int32_t adapter)
+/* Every other step, from the second on, with these bits and this route. */
+static way *every_other(way *w, int32_t run, float route)
 {
     int32_t i;
-    for (i = first; i < w->desc.plan.count; i += 2) { ltx_step *st = &w->steps[i]; st->run = (uint8_t)(st->run | run); st->route = route; st->adapter = (int16_t)adapter; }
+    for (i = 1; i < w->desc.plan.count; i += 2) { w->steps[i].run = (uint8_t)(w->steps[i].run | run); w->steps[i].route = route; }
     return w;
 }
-static way *side_by_side(way *w, int32_t sequences)
+static way *side_by_side(way *w)
 {
-    w->desc.sequences = sequences;
+    w->desc.sequences = SIDES;
     w->desc.logits_rows = w->desc.rows;
     return w;
 }
@@ -329,15 +329,15 @@ static void list_plans(counted *c)
     w = dressed(c, add_way(c, "the same layers twice, then adapted"));
     check(ltx_plan_repeat(w->steps, LTX_MAX_STEPS, &w->desc.plan.count, third, 2 * third - 1, 2), w->name);
     for (i = 0; i < third; i++) w->steps[2 * third + i].adapter = 1;
-    w = every_other(add_way(c, "every other cache shared"), 1, LTX_SHARE, 0, 0);
+    w = every_other(add_way(c, "every other cache shared"), LTX_SHARE, 0);
     for (i = 1; i < layers; i += 2) w->steps[i].cache = (int16_t)i;
-    every_other(dressed(c, add_way(c, "every other layer routed")), 1, 0, .5f, 0);
-    every_other(dressed(c, add_way(c, "every other layer routed, weighed")), 1, LTX_WEIGH | LTX_RENUMBER, .5f, 0);
-    in_batches(every_other(dressed(c, add_way(c, "every other layer for half of 32 rows")), 1, 0, -.5f, 0), 32, 0);
+    every_other(dressed(c, add_way(c, "every other layer routed")), 0, .5f);
+    every_other(dressed(c, add_way(c, "every other layer routed, weighed")), LTX_WEIGH | LTX_RENUMBER, .5f);
+    in_batches(every_other(dressed(c, add_way(c, "every other layer for half of 32 rows")), 0, -.5f), 32, 0);
     w = in_batches(add_way(c, "half of 32 rows kept, then a quarter"), 32, 0);
     w->kind = 1; w->steps[third].keep = w->steps[2 * third].keep = .5f;
-    side_by_side(add_way(c, "4 sequences"), SIDES);
-    w = side_by_side(add_way(c, "4 sequences at different depths"), SIDES);
+    side_by_side(add_way(c, "4 sequences"));
+    w = side_by_side(add_way(c, "4 sequences at different depths"));
     leave_early(w, LTX_EXIT_COSINE, .98, 2, 1, LTX_FILL_PROJECT);
     w->first = 1;
     w = add_way(c, "window of 32, 4 sinks");

@@ -138,14 +138,19 @@ static bool parse_pair(const option *o, const char *text)
     return *text == 0;
 }
 
+static bool layer_range(const char **text, int32_t *first, int32_t *last) /* "8-9" or just "8" */
+{
+    if (!digits(text, 0, LTX_MAX_LAYERS - 1, first)) return false;
+    *last = *first;
+    return !skip(text, '-') || digits(text, *first, LTX_MAX_LAYERS - 1, last);
+}
+
 /* "3,4,8-9"; o->low says which branches go */
 static bool parse_layers(const option *o, const char *text)
 {
     int32_t first, last;
     do {
-        if (!digits(&text, 0, LTX_MAX_LAYERS - 1, &first)) return false;
-        last = first;
-        if (skip(&text, '-') && !digits(&text, first, LTX_MAX_LAYERS - 1, &last)) return false;
+        if (!layer_range(&text, &first, &last)) return false;
         for (; first <= last; first++) set.drop[first] = (uint8_t)(set.drop[first] | (int)o->low);
     } while (skip(&text, ','));
     return *text == 0;
@@ -159,10 +164,7 @@ static bool parse_scales(const option *o, const char *text)
         int32_t first, last;
         char *end;
         double x;
-        if (!digits(&text, 0, LTX_MAX_LAYERS - 1, &first)) return false;
-        last = first;
-        if (skip(&text, '-') && !digits(&text, first, LTX_MAX_LAYERS - 1, &last)) return false;
-        if (!skip(&text, ':')) return false;
+        if (!layer_range(&text, &first, &last) || !skip(&text, ':')) return false;
         x = strtod(text, &end);
         if (end == text || !(x >= o->low && x <= o->high)) return false;
         for (text = end; first <= last; first++) scale[first] = (float)x;

@@ -201,6 +201,9 @@ cell() { # TABLE COLUMN KEY-COLUMN KEY [KEY-COLUMN KEY]: a number of the CSV
         NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
         $1 == t && $at[k1] == v1 && (k2 == "" || $at[k2] == v2) { print $at[c] }' "$dir/a.csv"
 }
+without_commas() { # b.csv to a.csv, within cells
+    awk -F'"' -v OFS= '{ for (i = 2; i <= NF; i += 2) gsub(/,/, ";", $i); $1 = $1; print }' "$dir/b.csv" >"$dir/a.csv"
+}
 column() { # TABLE COLUMN...: of all its rows
     awk -F, -v t="$1" -v list="${*:2}" '
         NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; n = split(list, name, " "); next }
@@ -212,7 +215,7 @@ near() { # NAME GOT TOLERANCE: against the line of that name in what the check s
     ok "$1: $2, expected $want" awk -v a="$2" -v b="$want" -v e="$3" 'BEGIN { d = a - b; exit !(a != "" && b != "" && d < e && d > -e) }'
 }
 t 0 "a small run" "$dir/profile" $model README.md $small --search 256 --most 10 --loss 60 --csv "$dir/b.csv" --html "$dir/a.html" --write "$dir/a.gguf"
-awk -F'"' -v OFS= '{ for (i = 2; i <= NF; i += 2) gsub(/,/, ";", $i); $1 = $1; print }' "$dir/b.csv" >"$dir/a.csv" # no commas within cells
+without_commas
 cp "$dir/out" "$dir/a.txt"
 "$dir/check" "$dir/a.gguf" >"$dir/want"
 near full "$(cell depths loss_nats_per_token depth 12)" 0.000002
@@ -263,7 +266,7 @@ for word in "full depth" "greedy branches" "contiguous layers" "evenly spaced la
 # what exchanges gain over every plan that they may begin with, on a text that stays the same: the model's own
 for seed in 1 2 3 4; do "$dir/generate" $model -p Once -n 400 --seed $seed --ignore-eos; printf '\n\n'; done >"$dir/story"
 t 0 "a run on the model's own text" "$dir/profile" $model "$dir/story" --window 32 --tokens 512 --search 256 --most 10 --speed 1.38 --quiet --csv "$dir/b.csv"
-awk -F'"' -v OFS= '{ for (i = 2; i <= NF; i += 2) gsub(/,/, ";", $i); $1 = $1; print }' "$dir/b.csv" >"$dir/a.csv"
+without_commas
 column plans what calibration_loss_percent >"$dir/begin"
 ok "exchanges gain a tenth of a percent at least: $(sort -u "$dir/begin" | grep -E "^(proposed|greedy)" | tr '\n' ' ')" awk -F, '
     $1 == "proposed" { a = $2 }

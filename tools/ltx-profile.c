@@ -353,16 +353,16 @@ static int search_windows(const profile *p)
     const int most = (p->windows + 1) / 2, n = opt.search / p->window;
     return n < 1 ? 1 : n < most ? n : most;
 }
-static double loss_of(profile *p, const plan_mask *x, int windows) /* mean over the first so many that calibrate */
+static double loss_of(profile *p, const plan_mask *x, int first, int windows) /* mean over windows first .. windows - 1 of those that calibrate */
 {
     double *loss = (double *)alloc((size_t)p->windows * sizeof *loss), sum = 0;
     int w;
     run_mask(p, x, CALIBRATE, windows, loss);
-    for (w = 0; w < p->windows; w++) sum += loss[w];
+    for (w = 2 * first; w < p->windows; w++) sum += loss[w]; /* every other window calibrates */
     free(loss);
-    return sum / windows;
+    return sum / (windows - first);
 }
-static double search_loss(profile *p, const plan_mask *x) { return loss_of(p, x, search_windows(p)); }
+static double search_loss(profile *p, const plan_mask *x) { return loss_of(p, x, 0, search_windows(p)); }
 static void open_profile(profile *p)
 {
     ltx_session_desc desc = { .ctx = p->window, .rows = ROWS, .logits_rows = ROWS, .log = print_log };
@@ -862,8 +862,7 @@ static plan_mask with_factor(plan_mask x, int b, double s) /* in hundredths, so 
 static int fitted_windows(const profile *p) { return 3 * ((p->windows + 1) / 2) / 4; }
 static double unfitted_loss(profile *p, const plan_mask *x) /* on what calibrates and was not fitted on */
 {
-    const int all = (p->windows + 1) / 2, fitted = fitted_windows(p);
-    return (loss_of(p, x, all) * all - loss_of(p, x, fitted) * fitted) / (all - fitted);
+    return loss_of(p, x, fitted_windows(p), (p->windows + 1) / 2);
 }
 static double factors_loss(profile *p, const plan_mask *x)
 {
@@ -871,7 +870,7 @@ static double factors_loss(profile *p, const plan_mask *x)
     double away = 0;
     int b;
     for (b = 0; b < 2 * p->layers; b++) away += pow((factor_of(x, b) - 1) / PRIOR, 2) / 2;
-    return loss_of(p, x, windows) + away / ((double)windows * p->window);
+    return loss_of(p, x, 0, windows) + away / ((double)windows * p->window);
 }
 static void fit_factor(profile *p, int b, double by, plan_mask *x, double *loss)
 {
